@@ -1,0 +1,142 @@
+/*
+ * Kernel signatures, the layouts they share, and the table. The scalar version of a slot is its
+ * specification. Integer sums are exact at every level; a float result is within rounding of the
+ * scalar one. A kernel reads exactly the bytes of its operands, never past the last block, assumes
+ * no alignment, and has no state.
+ */
+#ifndef LK_KERNELS_H
+#define LK_KERNELS_H
+
+#include "lk.h"
+#include "target.h"
+
+/*
+ * Quantised activations: one row of k values (k a multiple of 32) as four arrays, one after the
+ * other. x ~= d[i / 32] * q[i], |q| <= 127, d = max|x| / 127 over the 32, q rounded half to even.
+ *     int8  q[k]
+ *     float d[k / 32]
+ *     float s32[k / 32]   d * sum of the 32 q: for zero points and block minima
+ *     float s16[k / 16]   d * sum of each 16 q
+ * One format serves every quantised weight type, so that matrices of different types can share
+ * an input.
+ */
+#define LK_ACT_BYTES(k) ((size_t)(k) + (size_t)(k) / 2)
+LK_INLINE const int8_t *lk_act_q(const void *row) { return (const int8_t *)row; }
+LK_INLINE const float *lk_act_d(const void *row, int k) {
+    return (const float *)((const char *)row + k);
+}
+LK_INLINE const float *lk_act_s32(const void *row, int k) {
+    return (const float *)((const char *)row + k + k / 8);
+}
+LK_INLINE const float *lk_act_s16(const void *row, int k) {
+    return (const float *)((const char *)row + k + k / 4);
+}
+
+/* act_q8: quantise one row. A row of zeros has d = 0; x is finite. */
+typedef void (*lk_act_fn)(void *act, const float *x, int k);
+
+/*
+ * dot_TYPE: y[c * y_stride + r] = <row r of w, column c of x>, for few columns (decode).
+ * x points to activations: rows as above for quantised types, k floats for F32, F16 and BF16;
+ * strides of w and x are in bytes, y_stride in floats. k is a multiple of the type's block.
+ * The value for (r, c) must not depend on rows or cols: batching never changes a result.
+ */
+typedef void (*lk_dot_fn)(float *y, ptrdiff_t y_stride, const void *w, size_t w_stride,
+                          const void *x, size_t x_stride, int k, int rows, int cols);
+
+/* row_TYPE: y[i] = weight i as float32, i < k. */
+typedef void (*lk_row_fn)(float *y, const void *w, int k);
+
+/*
+ * Prompt (matrix x matrix): 16 weight rows are unpacked into a tile that lives in cache, and the
+ * tile meets panels of 12 columns. All quantised types meet in one tile format:
+ *     weight(r, i) = scale[i / G][r] * (q[i / 4][r][i % 4] - zero) - min[i / G][r]
+ * with G = 16 or 32 elements and one zero point by type (table in op_linear).
+ *     uint8 q[k / 4][16][4];  float scale[k / G][16];  float min[k / G][16] (types with minima)
+ */
+#define LK_TILE_ROWS 16
+#define LK_PANEL_COLS 12
+
+typedef struct {
+    const uint8_t *q;
+    const float *scale;
+    const float *min; /* NULL for types without */
+    int32_t zero;     /* 0..128; 128 only for Q8_0, whose q is the stored byte ^ 0x80 */
+} lk_tile;
+
+/* unpack_TYPE: w is row 0's first block; rows (1..16) missing from the tile become all zero
+ * (q, scale and min). min is not touched by types without minima. Q4_1 and Q5_1 store -m. */
+typedef void (*lk_unpack_fn)(uint8_t *q, float *scale, float *min, const void *w,
+                             size_t w_stride, int k, int rows);
+
+/* One 32-element step of a panel of up to 12 activation columns; unused columns are zero. */
+typedef struct {
+    int8_t q[LK_PANEL_COLS][32];
+    float d[LK_PANEL_COLS];
+    int32_t sum_lo[LK_PANEL_COLS]; /* sum of q over the first 16 */
+    int32_t sum_hi[LK_PANEL_COLS]; /* sum of q over the last 16 */
+    int32_t sum[LK_PANEL_COLS];    /* sum of q over all 32 */
+} lk_panel_block;
+_Static_assert(sizeof(lk_panel_block) == 576, "a panel step is nine cache lines");
+
+/*
+ * gemm_gG[_min]: y[c * y_stride + r] (+)= sum over the tile's k, c < cols <= 12, r < rows <= 16.
+ * accumulate = 0 stores, 1 adds. gemm_g32: G = 32 without minima, and so on.
+ */
+typedef void (*lk_gemm_fn)(float *y, ptrdiff_t y_stride, const lk_tile *tile,
+                           const lk_panel_block *panel, int k, int rows, int cols, int accumulate);
+
+/*
+ * attn_TYPE: one tile of up to 64 positions for n_q queries of one KV head (grouped heads, and in a
+ * prompt several tokens of them), flash style: the running maximum m, sum l and weighted sum
+ * acc are updated in place. Start: m = -inf, l = 0, acc = 0; the caller divides acc by l.
+ * Query i sees the first n_seen[i] (0..n_pos) positions of the tile.
+ */
+#define LK_ATTN_TILE 64
+typedef struct {
+    const float *q;   /* (n_q, head_dim_k), already scaled; row stride q_stride floats */
+    const void *k;    /* (n_pos, head_dim_k) contiguous rows of the cache type */
+    const void *v;    /* (n_pos, head_dim_v) contiguous */
+    const int32_t *n_seen; /* (n_q) */
+    float *m;         /* (n_q) */
+    float *l;         /* (n_q) */
+    float *acc;       /* (n_q, head_dim_v) contiguous */
+    ptrdiff_t q_stride;
+    int32_t n_q;
+    int32_t n_pos;
+    int32_t head_dim_k;
+    int32_t head_dim_v;
+} lk_attn_tile;
+typedef void (*lk_attn_fn)(const lk_attn_tile *tile);
+
+/* rmsnorm: y = w x / sqrt(mean(x^2) + eps); w may be NULL (ones); y may be x. */
+typedef void (*lk_rmsnorm_fn)(float *y, const float *x, const float *w, int n, float eps);
+/* rope_*: rotate the first n_rot of a head in place; cs holds n_rot / 2 pairs (cos, sin). */
+typedef void (*lk_rope_fn)(float *x, const float *cs, int n_rot);
+/* swiglu: y = silu(gate) * up; y may be gate. */
+typedef void (*lk_swiglu_fn)(float *y, const float *gate, const float *up, int n);
+/* f32_to_f16: round to nearest even, overflow to infinity, NaN stays NaN. f16_to_f32: exact. */
+typedef void (*lk_f32_to_f16_fn)(uint16_t *y, const float *x, int n);
+typedef void (*lk_f16_to_f32_fn)(float *y, const uint16_t *x, int n);
+/* max: maximum of n >= 1 values; NaN if any is NaN. */
+typedef float (*lk_max_fn)(const float *x, int n);
+/* sum_exp: sum of exp(x - max), in double. */
+typedef double (*lk_sum_exp_fn)(const float *x, int n, float max);
+
+/* ---- the table --------------------------------------------------------------------------- */
+
+typedef void (*lk_fn)(void);
+
+enum lk_slot {
+#define LK_SLOT(slot, type) LK_SLOT_##slot,
+#include "kernels.inc"
+    LK_N_SLOTS
+};
+
+/* The active version of a slot, e.g. LK_CALL(lk_rmsnorm_fn, rmsnorm)(y, x, w, n, eps). */
+#define LK_CALL(type, slot) ((type)lk_kernel(LK_SLOT_##slot))
+lk_fn lk_kernel(int slot);
+/* The version that a level itself has, or NULL: for tests and benches. */
+lk_fn lk_kernel_at(int slot, int level);
+
+#endif
