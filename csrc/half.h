@@ -33,6 +33,10 @@ LK_INLINE uint32_t lk_f32_to_bits(float x) {
     return bits;
 }
 
+LK_INLINE float lk_load_f32(const void *p) {
+    return lk_bits_to_f32(lk_load_u32(p));
+}
+
 LK_INLINE float lk_bf16_to_f32(uint16_t h) {
     return lk_bits_to_f32((uint32_t)h << 16);
 }
