@@ -1,0 +1,59 @@
+/*
+ * The five 32-wide block types (blocks.h) seen as one:  x[j] = d (q[j] - zero) + m
+ * with q an unsigned byte. A kernel is one always-inlined body with the type as a constant, and
+ * B32_TYPES makes an entry point of it per type.
+ */
+#ifndef LK_B32_H
+#define LK_B32_H
+
+#include "../blocks.h"
+#include "../half.h"
+#include "../kernels.h"
+
+#define B32_TYPES(X) X(q4_0) X(q4_1) X(q5_0) X(q5_1) X(q8_0)
+
+typedef enum { B32_q4_0, B32_q4_1, B32_q5_0, B32_q5_1, B32_q8_0 } b32_type;
+
+LK_INLINE size_t b32_bytes(b32_type type) {
+#define SIZE(type) [B32_##type] = sizeof(block_##type),
+    static const uint8_t bytes[] = {B32_TYPES(SIZE)};
+#undef SIZE
+    return bytes[type];
+}
+
+LK_INLINE int b32_zero(b32_type type) {
+    return type == B32_q4_0 ? 8 : type == B32_q5_0 ? 16 : type == B32_q8_0 ? 128 : 0;
+}
+
+LK_INLINE int b32_has_min(b32_type type) {
+    return type == B32_q4_1 || type == B32_q5_1;
+}
+
+LK_INLINE int b32_has_fifth_bit(b32_type type) {
+    return type == B32_q5_0 || type == B32_q5_1;
+}
+
+/* One block decoded, the plain way: every block is d, m if any, qh if any, quants. */
+typedef struct {
+    uint8_t q[LK_QK32];
+    float d;
+    float m; /* 0 for types without minimum */
+} b32_values;
+
+LK_INLINE void b32_decode(b32_values *v, b32_type type, const uint8_t *w) {
+    const uint8_t *qh = w + (b32_has_min(type) ? 4 : 2);
+    const uint8_t *qs = qh + (b32_has_fifth_bit(type) ? 4 : 0);
+    v->d = lk_f16_to_f32(lk_load_u16(w));
+    v->m = b32_has_min(type) ? lk_f16_to_f32(lk_load_u16(w + 2)) : 0.0f;
+    for (int j = 0; j < LK_QK32; j++) {
+        if (type == B32_q8_0) {
+            v->q[j] = qs[j] ^ 0x80;
+            continue;
+        }
+        v->q[j] = j < 16 ? qs[j] & 15 : qs[j - 16] >> 4;
+        if (b32_has_fifth_bit(type))
+            v->q[j] |= (uint8_t)((qh[j / 8] >> (j % 8) & 1) << 4);
+    }
+}
+
+#endif
