@@ -6,8 +6,9 @@
 #include "target.h"
 
 static const char *const names[LK_N_LEVELS] = {
-    [LK_LEVEL_SCALAR] = "scalar", [LK_LEVEL_AVX2] = "avx2",         [LK_LEVEL_AVX512] = "avx512",
-    [LK_LEVEL_NEON] = "neon",     [LK_LEVEL_NEON_DOT] = "neon_dot", [LK_LEVEL_NEON_I8MM] = "neon_i8mm",
+    [LK_LEVEL_SCALAR] = "scalar",     [LK_LEVEL_AVX2] = "avx2",
+    [LK_LEVEL_AVX512] = "avx512",     [LK_LEVEL_NEON] = "neon",
+    [LK_LEVEL_NEON_DOT] = "neon_dot", [LK_LEVEL_NEON_I8MM] = "neon_i8mm",
 };
 
 const char *lk_level_name(int level) {
@@ -17,7 +18,9 @@ const char *lk_level_name(int level) {
 #if LK_X86
 #include <cpuid.h>
 
-static int has(unsigned reg, unsigned mask) { return (reg & mask) == mask; }
+static int has(unsigned reg, unsigned mask) {
+    return (reg & mask) == mask;
+}
 
 static unsigned long long xcr0(void) {
     unsigned low, high;
@@ -75,7 +78,8 @@ int lk_level_available(int level) {
 #else
 
 int lk_level_available(int level) {
-    /* Advanced SIMD is part of every AArch64; what lies beyond it needs an operating system we know. */
+    /* Advanced SIMD is part of every AArch64; what lies beyond it needs an operating system we
+     * know. */
     return level == LK_LEVEL_SCALAR || (LK_ARM && level == LK_LEVEL_NEON);
 }
 

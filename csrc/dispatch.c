@@ -15,8 +15,7 @@ enum lk_level_alias {
 /* Declarations: the type of a kernel is that of its slot. */
 #define LK_SLOT(slot, type) typedef type lk_type_of_##slot;
 #include "kernels.inc"
-#define LK_KERNEL(level, slot)                                                                     \
-    extern __typeof__(*(lk_type_of_##slot)0) slot##_##level;
+#define LK_KERNEL(level, slot) extern __typeof__(*(lk_type_of_##slot)0) slot##_##level;
 #include "kernels.inc"
 
 static const lk_fn versions[LK_N_LEVELS][LK_N_SLOTS] = {
@@ -58,7 +57,9 @@ lk_fn lk_kernel_at(int slot, int level) {
     return versions[level][slot];
 }
 
-int lk_level_active(void) { return atomic_load(&active_level); }
+int lk_level_active(void) {
+    return atomic_load(&active_level);
+}
 
 int lk_level_set(int level) {
     if (!lk_level_available(level))
@@ -67,10 +68,14 @@ int lk_level_set(int level) {
     return LK_OK;
 }
 
-int lk_n_kernels(void) { return LK_N_SLOTS; }
+int lk_n_kernels(void) {
+    return LK_N_SLOTS;
+}
 
 const char *lk_kernel_name(int slot) {
     return slot >= 0 && slot < LK_N_SLOTS ? slot_names[slot] : NULL;
 }
 
-int lk_kernel_has(int slot, int level) { return lk_kernel_at(slot, level) != NULL; }
+int lk_kernel_has(int slot, int level) {
+    return lk_kernel_at(slot, level) != NULL;
+}

@@ -21,7 +21,9 @@
  * an input.
  */
 #define LK_ACT_BYTES(k) ((size_t)(k) + (size_t)(k) / 2)
-LK_INLINE const int8_t *lk_act_q(const void *row) { return (const int8_t *)row; }
+LK_INLINE const int8_t *lk_act_q(const void *row) {
+    return (const int8_t *)row;
+}
 LK_INLINE const float *lk_act_d(const void *row, int k) {
     return (const float *)((const char *)row + k);
 }
@@ -66,8 +68,8 @@ typedef struct {
 
 /* unpack_TYPE: w is row 0's first block; rows (1..16) missing from the tile become all zero
  * (q, scale and min). min is not touched by types without minima. Q4_1 and Q5_1 store -m. */
-typedef void (*lk_unpack_fn)(uint8_t *q, float *scale, float *min, const void *w,
-                             size_t w_stride, int k, int rows);
+typedef void (*lk_unpack_fn)(uint8_t *q, float *scale, float *min, const void *w, size_t w_stride,
+                             int k, int rows);
 
 /* One 32-element step of a panel of up to 12 activation columns; unused columns are zero. */
 typedef struct {
@@ -94,13 +96,13 @@ typedef void (*lk_gemm_fn)(float *y, ptrdiff_t y_stride, const lk_tile *tile,
  */
 #define LK_ATTN_TILE 64
 typedef struct {
-    const float *q;   /* (n_q, head_dim_k), already scaled; row stride q_stride floats */
-    const void *k;    /* (n_pos, head_dim_k) contiguous rows of the cache type */
-    const void *v;    /* (n_pos, head_dim_v) contiguous */
+    const float *q;        /* (n_q, head_dim_k), already scaled; row stride q_stride floats */
+    const void *k;         /* (n_pos, head_dim_k) contiguous rows of the cache type */
+    const void *v;         /* (n_pos, head_dim_v) contiguous */
     const int32_t *n_seen; /* (n_q) */
-    float *m;         /* (n_q) */
-    float *l;         /* (n_q) */
-    float *acc;       /* (n_q, head_dim_v) contiguous */
+    float *m;              /* (n_q) */
+    float *l;              /* (n_q) */
+    float *acc;            /* (n_q, head_dim_v) contiguous */
     ptrdiff_t q_stride;
     int32_t n_q;
     int32_t n_pos;

@@ -12,7 +12,8 @@ enum lk_status {
     LK_ERR_BUS = 5          /* mapped pages went away: the file shrank under the map */
 };
 
-/* Instruction-set levels, each a bundle of features; a level includes those below it on its machine. */
+/* Instruction-set levels, each a bundle of features; a level includes those below it on its
+ * machine. */
 enum lk_level {
     LK_LEVEL_SCALAR = 0,
     LK_LEVEL_AVX2 = 1,      /* AVX2, FMA, F16C, BMI2 */
@@ -42,11 +43,99 @@ enum lk_type {
 
 /* ---- cpu and dispatch -------------------------------------------------------------------- */
 
-const char *lk_level_name(int level);                /* NULL when there is no such level */
-int lk_level_available(int level);                   /* 1: this CPU and its OS support it */
+const char *lk_level_name(int level); /* NULL when there is no such level */
+int lk_level_available(int level);    /* 1: this CPU and its OS support it */
 int lk_level_active(void);
-int lk_level_set(int level);                         /* LK_ERR_UNSUPPORTED if unavailable */
-int lk_n_kernels(void);                              /* kernel slots */
-const char *lk_kernel_name(int slot);                /* NULL when there is no such slot */
-int lk_kernel_has(int slot, int level);              /* 1: this level has a version of its own */
-int lk_type_block(int type, int32_t *n, int32_t *bytes); /* block length and size of a kernel type */
+int lk_level_set(int level);            /* LK_ERR_UNSUPPORTED if unavailable */
+int lk_n_kernels(void);                 /* kernel slots */
+const char *lk_kernel_name(int slot);   /* NULL when there is no such slot */
+int lk_kernel_has(int slot, int level); /* 1: this level has a version of its own */
+int lk_type_block(int type, int32_t *n,
+                  int32_t *bytes); /* block length and size of a kernel type */
+
+/* ---- work: what every op needs from its caller ------------------------------------------- */
+
+typedef struct {
+    void *scratch; /* 64-byte aligned; not shared by two calls at once */
+    size_t scratch_bytes;
+    int32_t n_threads; /* 1..256 */
+} lk_work;
+
+/* ---- op_linear: y = epilogue(W rmsnorm(x) + b) ------------------------------------------- */
+
+typedef struct {
+    const void *data;  /* n_rows rows of k weights, contiguous blocks, any alignment */
+    const float *bias; /* (n_rows) or NULL */
+    int64_t row_bytes;
+    int32_t type; /* lk_type */
+    int32_t n_rows;
+} lk_matrix;
+
+enum lk_epilogue {
+    LK_STORE = 0, /* y_i = W_i x */
+    LK_ADD = 1,   /* y_i += W_i x: the residual stream */
+    LK_SWIGLU = 2 /* y_0 = silu(W_0 x) * (W_1 x): gate and up of equal shape */
+};
+
+typedef struct {
+    lk_matrix w[3];    /* the matrices that share this input */
+    const float *norm; /* (k) RMSNorm weight applied to x first, or NULL */
+    float norm_eps;
+    int32_t n_w;
+    int32_t k;        /* input features */
+    int32_t epilogue; /* lk_epilogue */
+} lk_linear;
+
+int lk_linear_check(const lk_linear *op); /* LK_OK if the op's own fields make sense */
+size_t lk_linear_scratch(const lk_linear *op, int n_tokens, int n_threads);
+/* x (n_tokens, k); y[i] (n_tokens, w[i].n_rows), rows contiguous, float32. */
+int lk_linear_run(const lk_linear *op, const float *x, float *const *y, int n_tokens,
+                  const lk_work *work);
+
+/* ---- op_attention: rotate q and k, append to the cache, attend causally ------------------- */
+
+enum lk_rope_kind {
+    LK_ROPE_NONE = 0,
+    LK_ROPE_ADJACENT = 1, /* pairs (0,1), (2,3) ...: Meta's order, GGUF `llama` */
+    LK_ROPE_HALF = 2      /* pairs (i, i + n_rot/2): GPT-NeoX order */
+};
+
+typedef struct {
+    int32_t n_head;
+    int32_t n_kv_head; /* divides n_head */
+    int32_t head_dim_k;
+    int32_t head_dim_v;
+    int32_t n_rot; /* leading dimensions of a head that are rotated; even */
+    int32_t rope_kind;
+    int32_t cache_type; /* LK_F32 or LK_F16 */
+    int32_t n_seq;
+    int64_t n_ctx; /* positions a sequence can hold */
+    float scale;   /* applied to q k^T */
+} lk_attention;
+
+int lk_attention_check(const lk_attention *op);
+size_t lk_attention_scratch(const lk_attention *op, int n_tokens, int n_threads);
+/*
+ * q (n_tokens, n_head, head_dim_k) and k (n_tokens, n_kv_head, head_dim_k) are rotated in place;
+ * v (n_tokens, n_kv_head, head_dim_v); out (n_tokens, n_head, head_dim_v).
+ * k_cache (n_seq, n_kv_head, n_ctx, head_dim_k), v_cache likewise; angles (n_tokens, n_rot/2, 2)
+ * holds (cos, sin). Token t is position pos[t] of sequence seq[t] and sees positions 0..pos[t].
+ */
+int lk_attention_run(const lk_attention *op, float *q, float *k, const float *v, float *out,
+                     void *k_cache, void *v_cache, const float *angles, const int32_t *pos,
+                     const int32_t *seq, int n_tokens, const lk_work *work);
+/* angles[t][i] = mscale * (cos, sin)(pos[t] * inv_freq[i]) */
+int lk_rope_angles(float *angles, const int32_t *pos, int n_tokens, const double *inv_freq,
+                   int n_half, float mscale);
+
+/* ---- op_rows: embedding look-up ----------------------------------------------------------- */
+
+/* y (n_ids, k): the chosen rows of w as float32; LK_ERR_ARGUMENT for an id outside w. */
+int lk_rows(const lk_matrix *w, int k, const int32_t *ids, int n_ids, float *y);
+
+/* ---- op_sample: what sampling asks of a row of logits -------------------------------------- */
+
+int lk_argmax(const float *x, int n, int32_t *index); /* lowest index of the maximum; NaN refused */
+/* The k largest, sorted descending, ties by lower index; 1 <= k <= n. NaN refused. */
+int lk_top_k(const float *x, int n, int k, int32_t *indices, float *values);
+int lk_log_sum_exp(const float *x, int n, double *result);

@@ -1,0 +1,358 @@
+/*
+ * Causal attention of one layer over its KV cache.
+ *
+ * Phase 1: rotate q and k (RoPE), scale q, append k and v to the cache.
+ * Phase 2: tasks of (block of tokens, KV head): the heads that share a KV head, for a few tokens of
+ *          one sequence, go through its keys and values together, tile by tile (flash attention).
+ * Phase 3: only if phase 2 split long contexts over threads: merge the parts.
+ *
+ * Positions are processed in chunks of POSITIONS_PER_CHUNK, each from a fresh state, merged in
+ * order. So the sums are the same whether one thread went through all chunks or several shared
+ * them, and whether a token came alone or in a prompt.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "kernels.h"
+#include "pool.h"
+#include "scratch.h"
+
+#define POSITIONS_PER_CHUNK 1024 /* a multiple of LK_ATTN_TILE */
+#define QUERIES_PER_BLOCK 32
+#define WORK_PER_THREAD (1 << 16) /* multiply-adds; less is done sooner alone */
+
+/* Flash-attention state of n_q queries: maximum, sum, weighted sum of values. */
+typedef struct {
+    float *m;   /* (n_q) */
+    float *l;   /* (n_q) */
+    float *acc; /* (n_q, head_dim_v) */
+} flash;
+
+/* Consecutive tokens of one sequence at consecutive positions. */
+typedef struct {
+    int first, n;
+} token_block;
+
+typedef struct {
+    int n_threads;
+    int group;                           /* query heads per KV head */
+    int max_q;                           /* queries of a block */
+    size_t state;                        /* bytes of a flash state of max_q queries */
+    size_t blocks, parts;                /* offsets of shared parts */
+    size_t q, n_seen, total, chunk, own; /* offsets in a thread's own part, and its size */
+    size_t threads, all; /* where the threads' parts begin, and the end of everything */
+} layout;
+
+typedef struct {
+    const lk_attention *op;
+    float *q, *k, *out;
+    const float *v, *angles;
+    char *k_cache, *v_cache, *scratch;
+    const int32_t *pos, *seq;
+    token_block *blocks;
+    layout at;
+    int n_tokens, n_blocks, n_chunks; /* n_chunks > 1: phase 2 splits positions over tasks */
+    lk_split tokens, tasks, merges;
+} run_state;
+
+static int max_chunks(const lk_attention *op) {
+    return (int)((op->n_ctx + POSITIONS_PER_CHUNK - 1) / POSITIONS_PER_CHUNK);
+}
+
+static layout lay_out(const lk_attention *op, int n_tokens, int n_threads) {
+    int group = op->n_head / op->n_kv_head;
+    layout l = {.n_threads = n_threads, .group = group};
+    l.max_q = group > QUERIES_PER_BLOCK ? group : QUERIES_PER_BLOCK / group * group;
+    size_t floats = (size_t)l.max_q * (2 + op->head_dim_v);
+    l.state = (floats * sizeof(float) + 63) / 64 * 64;
+    size_t at = 0;
+    l.blocks = lk_reserve(&at, n_tokens * sizeof(token_block));
+    /* Split only while there are fewer than 4 tasks a thread, so this bounds the parts. */
+    size_t n_parts = max_chunks(op) > 1 ? (size_t)4 * n_threads * max_chunks(op) : 0;
+    l.parts = lk_reserve(&at, n_parts * l.state);
+    l.threads = at;
+    at = 0;
+    l.q = lk_reserve(&at, (size_t)l.max_q * op->head_dim_k * sizeof(float));
+    l.n_seen = lk_reserve(&at, l.max_q * sizeof(int32_t));
+    l.total = lk_reserve(&at, l.state);
+    l.chunk = lk_reserve(&at, l.state);
+    l.own = at;
+    l.all = l.threads + n_threads * l.own;
+    return l;
+}
+
+int lk_attention_check(const lk_attention *op) {
+    if (op->n_head < 1 || op->n_kv_head < 1 || op->n_head % op->n_kv_head || op->head_dim_k < 1 ||
+        op->head_dim_v < 1 || op->n_seq < 1 || op->n_ctx < 1 || op->n_ctx > INT32_MAX ||
+        op->rope_kind < LK_ROPE_NONE || op->rope_kind > LK_ROPE_HALF || op->n_rot < 0 ||
+        op->n_rot % 2 || op->n_rot > op->head_dim_k)
+        return LK_ERR_ARGUMENT;
+    return op->cache_type == LK_F32 || op->cache_type == LK_F16 ? LK_OK : LK_ERR_UNSUPPORTED;
+}
+
+size_t lk_attention_scratch(const lk_attention *op, int n_tokens, int n_threads) {
+    return lay_out(op, n_tokens, n_threads).all;
+}
+
+/* ---- flash states ------------------------------------------------------------------------- */
+
+static flash state_at(char *memory, int n_q) {
+    float *m = (float *)memory;
+    return (flash){m, m + n_q, m + 2 * (ptrdiff_t)n_q};
+}
+
+static void reset(flash s, int n_q, int dim) {
+    for (int i = 0; i < n_q; i++)
+        s.m[i] = -INFINITY;
+    memset(s.l, 0, (size_t)n_q * (1 + dim) * sizeof(float)); /* l and acc lie together */
+}
+
+/* Add the state of later positions to that of earlier ones. */
+static void merge(flash into, flash from, int n_q, int dim) {
+    for (int i = 0; i < n_q; i++) {
+        if (from.l[i] == 0)
+            continue;
+        float m = into.m[i] > from.m[i] ? into.m[i] : from.m[i];
+        float a = into.l[i] == 0 ? 0 : expf(into.m[i] - m), b = expf(from.m[i] - m);
+        float *x = into.acc + (ptrdiff_t)i * dim;
+        const float *y = from.acc + (ptrdiff_t)i * dim;
+        for (int d = 0; d < dim; d++)
+            x[d] = a * x[d] + b * y[d];
+        into.l[i] = a * into.l[i] + b * from.l[i];
+        into.m[i] = m;
+    }
+}
+
+/* ---- phase 1 ------------------------------------------------------------------------------ */
+
+static void store(const lk_attention *op, char *cache, const float *x, int dim, int32_t seq,
+                  int head, int32_t pos) {
+    int64_t row = ((int64_t)seq * op->n_kv_head + head) * op->n_ctx + pos;
+    if (op->cache_type == LK_F16)
+        LK_CALL(lk_f32_to_f16_fn, f32_to_f16)((uint16_t *)cache + row * dim, x, dim);
+    else
+        memcpy((float *)cache + row * dim, x, dim * sizeof(float));
+}
+
+static void append_token(const run_state *s, int t) {
+    const lk_attention *op = s->op;
+    const float *cs = s->angles + (ptrdiff_t)t * op->n_rot;
+    int dim = op->head_dim_k;
+    float *q = s->q + (ptrdiff_t)t * op->n_head * dim;
+    float *k = s->k + (ptrdiff_t)t * op->n_kv_head * dim;
+    const float *v = s->v + (ptrdiff_t)t * op->n_kv_head * op->head_dim_v;
+    if (op->rope_kind != LK_ROPE_NONE) {
+        lk_rope_fn rope = op->rope_kind == LK_ROPE_ADJACENT ? LK_CALL(lk_rope_fn, rope_adjacent)
+                                                            : LK_CALL(lk_rope_fn, rope_half);
+        for (int h = 0; h < op->n_head; h++)
+            rope(q + h * dim, cs, op->n_rot);
+        for (int h = 0; h < op->n_kv_head; h++)
+            rope(k + h * dim, cs, op->n_rot);
+    }
+    for (int i = 0; i < op->n_head * dim; i++)
+        q[i] *= op->scale;
+    for (int h = 0; h < op->n_kv_head; h++) {
+        store(op, s->k_cache, k + h * dim, dim, s->seq[t], h, s->pos[t]);
+        store(op, s->v_cache, v + h * op->head_dim_v, op->head_dim_v, s->seq[t], h, s->pos[t]);
+    }
+}
+
+static void append(void *arg, int thread, int n_threads) {
+    (void)n_threads;
+    run_state *s = arg;
+    int64_t begin, end;
+    while (lk_split_take(&s->tokens, thread, &begin, &end))
+        for (int64_t t = begin; t < end; t++)
+            append_token(s, (int)t);
+}
+
+/* ---- phase 2 ------------------------------------------------------------------------------ */
+
+/* Positions that a block's last token sees. */
+static int64_t positions(const run_state *s, token_block b) {
+    return (int64_t)s->pos[b.first + b.n - 1] + 1;
+}
+
+/* One chunk of positions for one block and KV head, into a fresh state. */
+static void attend_chunk(const run_state *s, token_block block, int head, int chunk, char *own,
+                         flash state) {
+    const lk_attention *op = s->op;
+    size_t element = op->cache_type == LK_F16 ? 2 : 4;
+    int n_q = block.n * s->at.group;
+    int32_t *n_seen = (int32_t *)(own + s->at.n_seen);
+    lk_attn_fn attn =
+        op->cache_type == LK_F16 ? LK_CALL(lk_attn_fn, attn_f16) : LK_CALL(lk_attn_fn, attn_f32);
+    int64_t row0 = ((int64_t)s->seq[block.first] * op->n_kv_head + head) * op->n_ctx;
+    int64_t end = positions(s, block), begin = (int64_t)chunk * POSITIONS_PER_CHUNK;
+    if (end > begin + POSITIONS_PER_CHUNK)
+        end = begin + POSITIONS_PER_CHUNK;
+    reset(state, n_q, op->head_dim_v);
+    for (int64_t p = begin; p < end; p += LK_ATTN_TILE) {
+        int n_pos = end - p < LK_ATTN_TILE ? (int)(end - p) : LK_ATTN_TILE;
+        for (int i = 0; i < n_q; i++) {
+            int64_t seen = (int64_t)s->pos[block.first + i / s->at.group] + 1 - p;
+            n_seen[i] = seen < 0 ? 0 : seen < n_pos ? (int32_t)seen : n_pos;
+        }
+        attn(&(lk_attn_tile){
+            .q = (const float *)(own + s->at.q),
+            .k = s->k_cache + (row0 + p) * op->head_dim_k * element,
+            .v = s->v_cache + (row0 + p) * op->head_dim_v * element,
+            .n_seen = n_seen,
+            .m = state.m,
+            .l = state.l,
+            .acc = state.acc,
+            .q_stride = op->head_dim_k,
+            .n_q = n_q,
+            .n_pos = n_pos,
+            .head_dim_k = op->head_dim_k,
+            .head_dim_v = op->head_dim_v,
+        });
+    }
+}
+
+/* The block's queries of one KV head, side by side: (n tokens * group, head_dim_k). */
+static void gather_queries(const run_state *s, token_block block, int head, float *to) {
+    const lk_attention *op = s->op;
+    size_t n = (size_t)s->at.group * op->head_dim_k;
+    for (int t = 0; t < block.n; t++)
+        memcpy(to + t * n, s->q + ((ptrdiff_t)(block.first + t) * op->n_kv_head + head) * n,
+               n * sizeof(float));
+}
+
+static void write_out(const run_state *s, token_block block, int head, flash state) {
+    int dim = s->op->head_dim_v, group = s->at.group;
+    for (int i = 0; i < block.n * group; i++) {
+        ptrdiff_t row =
+            (ptrdiff_t)(block.first + i / group) * s->op->n_head + head * group + i % group;
+        float scale = 1.0f / state.l[i];
+        for (int d = 0; d < dim; d++)
+            s->out[row * dim + d] = state.acc[(ptrdiff_t)i * dim + d] * scale;
+    }
+}
+
+static char *part_of(const run_state *s, int64_t pair, int chunk) {
+    return s->scratch + s->at.parts + (pair * s->n_chunks + chunk) * s->at.state;
+}
+
+static void attend(void *arg, int thread, int n_threads) {
+    (void)n_threads;
+    run_state *s = arg;
+    char *own = s->scratch + s->at.threads + thread * s->at.own;
+    int dim = s->op->head_dim_v;
+    int64_t task, end;
+    while (lk_split_take(&s->tasks, thread, &task, &end)) {
+        int64_t pair = task / s->n_chunks;
+        token_block block = s->blocks[pair / s->op->n_kv_head];
+        int head = (int)(pair % s->op->n_kv_head), n_q = block.n * s->at.group;
+        int last = (int)((positions(s, block) - 1) / POSITIONS_PER_CHUNK);
+        gather_queries(s, block, head, (float *)(own + s->at.q));
+        if (s->n_chunks > 1) {
+            int chunk = (int)(task % s->n_chunks);
+            if (chunk <= last)
+                attend_chunk(s, block, head, chunk, own, state_at(part_of(s, pair, chunk), n_q));
+            continue;
+        }
+        flash total = state_at(own + s->at.total, n_q), part = state_at(own + s->at.chunk, n_q);
+        reset(total, n_q, dim);
+        for (int chunk = 0; chunk <= last; chunk++) {
+            attend_chunk(s, block, head, chunk, own, part);
+            merge(total, part, n_q, dim);
+        }
+        write_out(s, block, head, total);
+    }
+}
+
+/* ---- phase 3 ------------------------------------------------------------------------------ */
+
+static void merge_parts(void *arg, int thread, int n_threads) {
+    (void)n_threads;
+    run_state *s = arg;
+    char *own = s->scratch + s->at.threads + thread * s->at.own;
+    int64_t pair, end;
+    while (lk_split_take(&s->merges, thread, &pair, &end)) {
+        token_block block = s->blocks[pair / s->op->n_kv_head];
+        int head = (int)(pair % s->op->n_kv_head), n_q = block.n * s->at.group;
+        int last = (int)((positions(s, block) - 1) / POSITIONS_PER_CHUNK);
+        flash total = state_at(own + s->at.total, n_q);
+        reset(total, n_q, s->op->head_dim_v);
+        for (int chunk = 0; chunk <= last; chunk++)
+            merge(total, state_at(part_of(s, pair, chunk), n_q), n_q, s->op->head_dim_v);
+        write_out(s, block, head, total);
+    }
+}
+
+/* ---- the op ------------------------------------------------------------------------------- */
+
+/* Cut the batch into blocks; the work in multiply-adds; -1 if a token is out of range. */
+static int64_t find_blocks(run_state *s) {
+    int tokens_per_block = s->at.max_q / s->at.group;
+    int64_t work = 0;
+    s->n_blocks = 0;
+    for (int t = 0; t < s->n_tokens; t++) {
+        if (s->pos[t] < 0 || s->pos[t] >= s->op->n_ctx || s->seq[t] < 0 ||
+            s->seq[t] >= s->op->n_seq)
+            return -1;
+        token_block *b = s->n_blocks ? &s->blocks[s->n_blocks - 1] : NULL;
+        if (b && b->n < tokens_per_block && s->seq[t] == s->seq[t - 1] &&
+            s->pos[t] == s->pos[t - 1] + 1)
+            b->n++;
+        else
+            s->blocks[s->n_blocks++] = (token_block){t, 1};
+        work += ((int64_t)s->pos[t] + 1) * s->op->n_head * (s->op->head_dim_k + s->op->head_dim_v);
+    }
+    return work;
+}
+
+int lk_attention_run(const lk_attention *op, float *q, float *k, const float *v, float *out,
+                     void *k_cache, void *v_cache, const float *angles, const int32_t *pos,
+                     const int32_t *seq, int n_tokens, const lk_work *work) {
+    if (n_tokens < 1 || work->n_threads < 1 || work->n_threads > LK_MAX_THREADS)
+        return LK_ERR_ARGUMENT;
+    run_state s; /* its splits are large and filled below: no initialiser */
+    s.op = op;
+    s.q = q;
+    s.k = k;
+    s.v = v;
+    s.out = out;
+    s.k_cache = k_cache;
+    s.v_cache = v_cache;
+    s.angles = angles;
+    s.pos = pos;
+    s.seq = seq;
+    s.scratch = work->scratch;
+    s.n_tokens = n_tokens;
+    s.at = lay_out(op, n_tokens, work->n_threads);
+    if (s.at.all > work->scratch_bytes)
+        return LK_ERR_MEMORY;
+    s.blocks = (token_block *)(s.scratch + s.at.blocks);
+    int64_t multiply_adds = find_blocks(&s);
+    if (multiply_adds < 0)
+        return LK_ERR_ARGUMENT;
+    int64_t useful = 1 + multiply_adds / WORK_PER_THREAD;
+    int n_threads = useful < work->n_threads ? (int)useful : work->n_threads;
+    int64_t longest = 0, n_pairs = (int64_t)s.n_blocks * op->n_kv_head;
+    for (int b = 0; b < s.n_blocks; b++)
+        longest = positions(&s, s.blocks[b]) > longest ? positions(&s, s.blocks[b]) : longest;
+    s.n_chunks = 1;
+    if (n_threads > 1 && n_pairs < 4 * (int64_t)n_threads)
+        s.n_chunks = (int)((longest + POSITIONS_PER_CHUNK - 1) / POSITIONS_PER_CHUNK);
+    lk_split_init(&s.tokens, n_tokens, 1, n_threads);
+    lk_split_init(&s.tasks, n_pairs * s.n_chunks, 1, n_threads);
+    lk_split_init(&s.merges, n_pairs, 1, n_threads);
+    const lk_phase phases[] = {append, attend, merge_parts};
+    return lk_pool_run(phases, s.n_chunks > 1 ? 3 : 2, &s, n_threads);
+}
+
+int lk_rope_angles(float *angles, const int32_t *pos, int n_tokens, const double *inv_freq,
+                   int n_half, float mscale) {
+    if (n_tokens < 0 || n_half < 0)
+        return LK_ERR_ARGUMENT;
+    for (int t = 0; t < n_tokens; t++) {
+        for (int i = 0; i < n_half; i++) {
+            double angle = pos[t] * inv_freq[i];
+            *angles++ = (float)(mscale * cos(angle));
+            *angles++ = (float)(mscale * sin(angle));
+        }
+    }
+    return LK_OK;
+}

@@ -1,0 +1,67 @@
+/* Embedding look-up: chosen rows of a matrix as float32. */
+#include "kernels.h"
+#include "pool.h"
+
+static int row_slot(int type) {
+    switch (type) {
+    case LK_F32:
+        return LK_SLOT_row_f32;
+    case LK_F16:
+        return LK_SLOT_row_f16;
+    case LK_BF16:
+        return LK_SLOT_row_bf16;
+    case LK_Q4_0:
+        return LK_SLOT_row_q4_0;
+    case LK_Q4_1:
+        return LK_SLOT_row_q4_1;
+    case LK_Q5_0:
+        return LK_SLOT_row_q5_0;
+    case LK_Q5_1:
+        return LK_SLOT_row_q5_1;
+    case LK_Q8_0:
+        return LK_SLOT_row_q8_0;
+    case LK_Q2_K:
+        return LK_SLOT_row_q2_K;
+    case LK_Q3_K:
+        return LK_SLOT_row_q3_K;
+    case LK_Q4_K:
+        return LK_SLOT_row_q4_K;
+    case LK_Q5_K:
+        return LK_SLOT_row_q5_K;
+    case LK_Q6_K:
+        return LK_SLOT_row_q6_K;
+    default:
+        return -1;
+    }
+}
+
+typedef struct {
+    const lk_matrix *w;
+    const int32_t *ids;
+    float *y;
+    int k, n_ids;
+} run_state;
+
+static void look_up(void *arg, int thread, int n_threads) {
+    (void)thread;
+    (void)n_threads;
+    const run_state *s = arg;
+    lk_row_fn row = (lk_row_fn)lk_kernel(row_slot(s->w->type));
+    for (int i = 0; i < s->n_ids; i++)
+        row(s->y + (ptrdiff_t)i * s->k, (const char *)s->w->data + s->ids[i] * s->w->row_bytes,
+            s->k);
+}
+
+int lk_rows(const lk_matrix *w, int k, const int32_t *ids, int n_ids, float *y) {
+    int32_t block, block_bytes;
+    if (lk_type_block(w->type, &block, &block_bytes))
+        return LK_ERR_UNSUPPORTED;
+    if (k < 1 || k % block || w->row_bytes != (int64_t)k / block * block_bytes)
+        return LK_ERR_ARGUMENT;
+    for (int i = 0; i < n_ids; i++)
+        if (ids[i] < 0 || ids[i] >= w->n_rows)
+            return LK_ERR_ARGUMENT;
+    run_state s = {w, ids, y, k, n_ids};
+    /* A few rows are no work to share; the pool is here for its guard against vanishing pages. */
+    return lk_pool_run((const lk_phase[]){look_up}, 1, &s, 1);
+}
