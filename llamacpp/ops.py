@@ -1,0 +1,241 @@
+"""One short wrapper per C op: check, call, check.
+
+Ops work on prepared operands: a `Linear` or `Attention` is made once per model, a `Buffer` once per
+session, so that a call costs little more than the C function behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ._native import check, ffi, lib
+from .errors import InvalidArgumentError, UnsupportedError
+from .tensors import Tensor
+
+__all__ = [
+    "Attention",
+    "Buffer",
+    "Linear",
+    "Work",
+    "argmax",
+    "attention",
+    "embed",
+    "linear",
+    "log_sum_exp",
+    "matrix",
+    "rope_angles",
+    "top_k",
+    "vector",
+]
+
+Float32Array = npt.NDArray[np.float32]
+MAX_THREADS = 256
+
+STORE, ADD, SWIGLU = lib.LK_STORE, lib.LK_ADD, lib.LK_SWIGLU
+ROPE_NONE, ROPE_ADJACENT, ROPE_HALF = lib.LK_ROPE_NONE, lib.LK_ROPE_ADJACENT, lib.LK_ROPE_HALF
+F32, F16 = lib.LK_F32, lib.LK_F16
+
+
+class Buffer:
+    """Float32 memory with a fixed address: `array` (rows, columns) for NumPy, `ptr` for C."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        self.array: Float32Array = np.zeros((rows, columns), dtype=np.float32)
+        self.ptr = ffi.cast("float *", self.array.ctypes.data)
+
+
+class Work:
+    """Scratch memory and thread count for the ops of one caller; grows to what they ask for."""
+
+    def __init__(self, n_threads: int) -> None:
+        if not 1 <= n_threads <= MAX_THREADS:
+            raise InvalidArgumentError(f"n_threads must be 1..{MAX_THREADS}, not {n_threads}")
+        self.n_threads = n_threads
+        self.struct = ffi.new("lk_work *", {"n_threads": n_threads})
+        self._memory: npt.NDArray[np.uint8] = np.empty(0, dtype=np.uint8)
+
+    def reserve(self, n_bytes: int) -> None:
+        """Make the scratch at least `n_bytes` large."""
+        if n_bytes > self.struct.scratch_bytes:
+            self._memory = np.empty(n_bytes + 64, dtype=np.uint8)
+            aligned = (self._memory.ctypes.data + 63) // 64 * 64
+            self.struct.scratch = ffi.cast("void *", aligned)
+            self.struct.scratch_bytes = n_bytes
+
+
+# ---- prepared operands ------------------------------------------------------------------------
+
+
+def matrix(tensor: Tensor, bias: Tensor | None = None) -> dict[str, Any]:
+    """Describe a 2-D weight (rows of shape[0] values, shape[1] rows) and its bias for C."""
+    k, n_rows = tensor.shape
+    if bias is not None and bias.shape != (n_rows,):
+        raise InvalidArgumentError(f"{bias.name}: shape {bias.shape} instead of ({n_rows},)")
+    return {
+        "data": ffi.cast("void *", tensor.address),
+        "bias": vector(bias) if bias is not None else ffi.NULL,
+        "row_bytes": tensor.nbytes // n_rows,
+        "type": int(tensor.type),
+        "n_rows": n_rows,
+    }
+
+
+def vector(tensor: Tensor) -> Any:
+    """Pointer to a 1-D float32 tensor."""
+    if int(tensor.type) != F32:
+        raise UnsupportedError(f"{tensor.name}: 1-D tensors must be F32, not {tensor.type.name}")
+    return ffi.cast("float *", tensor.address)
+
+
+class Linear:
+    """``y_i = epilogue(W_i rmsnorm(x) + b_i)`` for up to three matrices that share their input.
+
+    Args:
+        weights: the W_i, each of shape (k, n_rows_i) in GGUF's order (fastest first).
+        biases: the b_i (n_rows_i) or None, as many as weights.
+        norm: RMSNorm weight (k) applied to x first.
+        eps: epsilon of that norm.
+        epilogue: STORE, ADD (y += W x) or SWIGLU (y = silu(W_0 x) * (W_1 x)).
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[Tensor],
+        biases: Sequence[Tensor | None] | None = None,
+        *,
+        norm: Tensor | None = None,
+        eps: float = 0.0,
+        epilogue: int = STORE,
+    ) -> None:
+        given = biases or [None] * len(weights)
+        self.tensors = [*weights, *(b for b in given if b is not None), *([norm] if norm else [])]
+        self.struct = ffi.new(
+            "lk_linear *",
+            {
+                "w": [matrix(w, b) for w, b in zip(weights, given, strict=True)],
+                "norm": vector(norm) if norm is not None else ffi.NULL,
+                "norm_eps": eps,
+                "n_w": len(weights),
+                "k": weights[0].shape[0],
+                "epilogue": epilogue,
+            },
+        )
+        check(lib.lk_linear_check(self.struct), f"prepare {weights[0].name}")
+
+    def scratch(self, n_tokens: int, n_threads: int) -> int:
+        """Bytes of scratch that a call needs."""
+        return int(lib.lk_linear_scratch(self.struct, n_tokens, n_threads))
+
+
+@dataclass(frozen=True)
+class AttentionShape:
+    """What attention needs to know of a model and its cache; names as in the GGUF keys."""
+
+    n_head: int
+    n_kv_head: int
+    head_dim_k: int
+    head_dim_v: int
+    n_rot: int
+    rope_kind: int
+    cache_type: int
+    n_seq: int
+    n_ctx: int
+    scale: float
+
+
+class Attention:
+    """Causal attention over a KV cache of (n_seq, n_kv_head, n_ctx, head_dim)."""
+
+    def __init__(self, shape: AttentionShape) -> None:
+        self.struct = ffi.new("lk_attention *", dict(vars(shape)))
+        check(lib.lk_attention_check(self.struct), "prepare attention")
+
+    def scratch(self, n_tokens: int, n_threads: int) -> int:
+        """Bytes of scratch that a call needs."""
+        return int(lib.lk_attention_scratch(self.struct, n_tokens, n_threads))
+
+
+# ---- calls ------------------------------------------------------------------------------------
+
+
+def linear(op: Linear, x: Any, y: Any, n_tokens: int, work: Work) -> None:
+    """Run a `Linear`: x is ``float *`` (n_tokens, k), y ``float *[]`` (n_tokens, n_rows_i)."""
+    status = lib.lk_linear_run(op.struct, x, y, n_tokens, work.struct)
+    if status:
+        check(status, f"multiply by {op.tensors[0].name}")
+
+
+def attention(
+    op: Attention, qkv: Any, out: Any, caches: Any, batch: Any, n_tokens: int, work: Work
+) -> None:
+    """Rotate, append to the cache, attend.
+
+    Args:
+        op: the prepared shape.
+        qkv: (q, k, v) pointers; q and k are rotated in place.
+        out: ``float *`` (n_tokens, n_head * head_dim_v).
+        caches: (k_cache, v_cache) addresses of one layer.
+        batch: (angles, pos, seq) pointers.
+        n_tokens: rows of the above.
+        work: scratch and threads.
+    """
+    q, k, v = qkv
+    status = lib.lk_attention_run(op.struct, q, k, v, out, *caches, *batch, n_tokens, work.struct)
+    if status:
+        check(status, "attention")
+
+
+def rope_angles(
+    angles: Any, pos: Any, n_tokens: int, inv_freq: npt.NDArray[np.float64], mscale: float = 1.0
+) -> None:
+    """Fill angles (n_tokens, n_half, 2) with ``mscale * (cos, sin)(pos * inv_freq)``."""
+    pointer = ffi.from_buffer("double[]", inv_freq)
+    check(lib.lk_rope_angles(angles, pos, n_tokens, pointer, len(inv_freq), mscale), "rope")
+
+
+def embed(weight: Any, k: int, ids: Any, n_ids: int, y: Any) -> None:
+    """Rows `ids` of an embedding matrix (an ``lk_matrix *``) as float32 (n_ids, k)."""
+    check(lib.lk_rows(weight, k, ids, n_ids, y), "look up embeddings")
+
+
+def _row(x: Float32Array) -> Any:
+    return ffi.from_buffer("float[]", np.ascontiguousarray(x, dtype=np.float32))
+
+
+def argmax(x: Float32Array) -> int:
+    """Lowest index of the maximum of x (n,).
+
+    Raises:
+        KernelError: x holds a NaN or is empty.
+    """
+    index = ffi.new("int32_t *")
+    check(lib.lk_argmax(_row(x), len(x), index), "argmax")
+    return int(index[0])
+
+
+def top_k(x: Float32Array, k: int) -> tuple[npt.NDArray[np.int32], Float32Array]:
+    """Indices and values of the k largest of x (n,), descending, ties by lower index.
+
+    Raises:
+        KernelError: k is outside 1..n, or x holds a NaN.
+    """
+    indices, values = np.empty(k, dtype=np.int32), np.empty(k, dtype=np.float32)
+    out = ffi.from_buffer("int32_t[]", indices), ffi.from_buffer("float[]", values)
+    check(lib.lk_top_k(_row(x), len(x), k, *out), "top-k")
+    return indices, values
+
+
+def log_sum_exp(x: Float32Array) -> float:
+    """``log(sum(exp(x)))`` of x (n,), in double.
+
+    Raises:
+        KernelError: x is empty, holds a NaN or +inf, or nothing but -inf.
+    """
+    result = ffi.new("double *")
+    check(lib.lk_log_sum_exp(_row(x), len(x), result), "log-sum-exp")
+    return float(result[0])
