@@ -1,0 +1,52 @@
+/* act_q8: the four arrays of a row, bit for bit. */
+#include "check.h"
+
+static const char *const contents[] = {"random", "zero blocks", "tiny",
+                                       "huge",   "ties",        "one value"};
+
+static void fill(float *x, int k, int content) {
+    for (int i = 0; i < k; i++) {
+        switch (content) {
+        case 0:
+            x[i] = check_wide(-8, 4);
+            break;
+        case 1:
+            x[i] = i / 32 % 2 ? check_wide(-2, 2) : (check_below(2) ? 0.0f : -0.0f);
+            break;
+        case 2: /* down to where x / 127 is subnormal */
+            x[i] = check_wide(-126, -100);
+            break;
+        case 3:
+            x[i] = check_wide(100, 127);
+            break;
+        case 4: /* multiples of d / 2: every rounding is a tie or exact */
+            x[i] = i % 32 == 0 ? 127.0f : 0.5f * (float)(check_below(509) - 254);
+            break;
+        default:
+            x[i] = i % 32 == 7 ? check_wide(-3, 3) : 0.0f;
+        }
+    }
+}
+
+void check_lk_act_fn(const check_kernel *kernel) {
+    static const int blocks[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33};
+    for (int i = 0; i < CHECK_COUNT(blocks) * CHECK_COUNT(contents); i++) {
+        int content = i % CHECK_COUNT(contents), k = 32 * blocks[i / CHECK_COUNT(contents)];
+        for (int offset = -4; offset <= 28; offset += 4) {
+            check_case("k = %d, %s, x %s %d", k, contents[content],
+                       offset < 0 ? "at the end" : "from byte", offset);
+            float *x = check_at("x", (size_t)k * 4, offset);
+            fill(x, k, content);
+            size_t floats = LK_ACT_BYTES(k) / sizeof(float);
+            float *want = check_output("the scalar row", floats);
+            float *got = check_output("the row", floats);
+            ((lk_act_fn)kernel->scalar)(want, x, k);
+            ((lk_act_fn)kernel->fn)(got, x, k);
+            check_canaries();
+            check_equal_bytes("q", lk_act_q(got), lk_act_q(want), (size_t)k);
+            check_equal("d", lk_act_d(got, k), lk_act_d(want, k), (size_t)k / 32);
+            check_equal("s32", lk_act_s32(got, k), lk_act_s32(want, k), (size_t)k / 32);
+            check_equal("s16", lk_act_s16(got, k), lk_act_s16(want, k), (size_t)k / 16);
+        }
+    }
+}

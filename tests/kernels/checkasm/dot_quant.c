@@ -1,0 +1,133 @@
+/*
+ * dot_TYPE on blocks. Exact scales: the value is an integer below 2^24, so it must be equal bit for
+ * bit. Other scales: within the bound of check.h, with the magnitudes read from the scalar unpack.
+ * At all times a value must be the one that rows = cols = 1 gives.
+ */
+#include "weights.h"
+
+typedef struct {
+    const check_weight *type;
+    int k, rows, cols, offset; /* offset < 0: weights end at the guard */
+    size_t row_gap;            /* bytes between rows */
+    check_scale scale;
+    bool extreme;
+} shape;
+
+static int unpack_slot_of(const check_weight *type) {
+    for (int slot = 0; slot < LK_N_SLOTS; slot++) {
+        const char *name = lk_kernel_name(slot);
+        if (strncmp(name, "unpack_", 7) == 0 && strcmp(name + 7, type->name) == 0)
+            return slot;
+    }
+    check_fail("no unpack slot for %s", type->name);
+}
+
+/* sum |term| of row . x, the zero point and the minimum being terms of their own. */
+static double magnitude(const check_weight *type, const void *row, const void *x, int k) {
+    static uint8_t q[LK_TILE_ROWS * 4096];
+    static float scale[LK_TILE_ROWS * 256], min[LK_TILE_ROWS * 256];
+    lk_fn unpack = lk_kernel_at(unpack_slot_of(type), LK_LEVEL_SCALAR);
+    if (!unpack)
+        check_fail("unpack_%s has no scalar version, which this check needs", type->name);
+    ((lk_unpack_fn)unpack)(q, scale, min, row, 0, k, 1);
+    double sum = 0.0;
+    for (int i = 0; i < k; i++) {
+        int g = i / type->group;
+        double a = fabs((double)lk_act_d(x, k)[i / 32] * lk_act_q(x)[i]);
+        double w = fabs((double)scale[g * LK_TILE_ROWS]) *
+                   (q[i / 4 * 4 * LK_TILE_ROWS + i % 4] + type->zero);
+        sum += a * (w + (type->min_max ? fabs((double)min[g * LK_TILE_ROWS]) : 0.0));
+    }
+    return sum;
+}
+
+static void compare(const shape *s, const uint8_t *w, size_t w_stride, const char *x,
+                    size_t x_stride, const float *got, const float *want) {
+    /* two terms a group, four roundings in a term, one for the sum over lanes */
+    double terms = 2.0 * s->k / s->type->group + 5.0;
+    for (int c = 0; c < s->cols; c++) {
+        for (int r = 0; r < s->rows; r++) {
+            int i = c * s->rows + r;
+            if (s->scale == SCALE_EXACT) {
+                check_equal("y", &got[i], &want[i], 1);
+                continue;
+            }
+            double m = magnitude(s->type, w + (size_t)r * w_stride, x + (size_t)c * x_stride, s->k);
+            check_near("y", i, (double)got[i], (double)want[i], terms * CHECK_EPS * m);
+        }
+    }
+}
+
+static void fill_x(const shape *s, void *x) {
+    int amplitude = 127, active = s->k;
+    if (s->scale == SCALE_EXACT) {
+        amplitude = check_below(2) ? 127 : 1 + check_below(3);
+        active = check_exact_elements(s->type, s->k, amplitude);
+    }
+    check_fill_act(x, s->k, s->scale, amplitude, s->extreme, active);
+}
+
+static void run(const check_kernel *kernel, const shape *s) {
+    int rows = s->rows, cols = s->cols, k = s->k;
+    check_case("k = %d, rows = %d, cols = %d, %s scales, %s bytes, weights %s %d, row gap %zu", k,
+               rows, cols, check_scale_names[s->scale], s->extreme ? "extreme" : "random",
+               s->offset < 0 ? "at the end" : "from byte", s->offset, s->row_gap);
+    int blocks = k / s->type->length;
+    size_t w_bytes = (size_t)(blocks * s->type->bytes), w_stride = w_bytes + s->row_gap;
+    size_t x_stride = LK_ACT_BYTES(k) + 4 * (size_t)check_below(3);
+    uint8_t *w = check_at("weights", w_stride * (size_t)(rows - 1) + w_bytes, s->offset);
+    char *x = check_at_end("x", x_stride * (size_t)(cols - 1) + LK_ACT_BYTES(k));
+    for (int r = 0; r < rows; r++)
+        check_fill_blocks(s->type, w + (size_t)r * w_stride, blocks, s->scale, s->extreme);
+    for (int c = 0; c < cols; c++)
+        fill_x(s, x + (size_t)c * x_stride);
+
+    int gap = check_below(3), y_stride = rows + gap;
+    float *y = check_output("y", (size_t)(y_stride * (cols - 1) + rows));
+    float *got = check_output("values", (size_t)(rows * cols));
+    float *want = check_output("scalar values", (size_t)(rows * cols));
+    lk_dot_fn scalar = (lk_dot_fn)kernel->scalar, fn = (lk_dot_fn)kernel->fn;
+    scalar(want, rows, w, w_stride, x, x_stride, k, rows, cols);
+    fn(y, y_stride, w, w_stride, x, x_stride, k, rows, cols);
+    check_canaries();
+    for (int c = 0; c < cols; c++) {
+        for (int r = 0; r < y_stride && c * y_stride + r < y_stride * (cols - 1) + rows; r++) {
+            float value = y[c * y_stride + r];
+            if (r < rows)
+                got[c * rows + r] = value;
+            else if (!check_is_canary(value))
+                check_fail("wrote y[%d] of column %d, there are %d rows", r, c, rows);
+        }
+    }
+    compare(s, w, w_stride, x, x_stride, got, want);
+    for (int i = 0; i < rows * cols; i++) {
+        float *one = check_output("one value", 1);
+        size_t r = (size_t)(i % rows), c = (size_t)(i / rows);
+        fn(one, 1, w + r * w_stride, w_stride, x + c * x_stride, x_stride, k, 1, 1);
+        check_equal("value as a batch of one, y", &got[i], one, 1);
+        check_drop_buffer();
+    }
+}
+
+void check_lk_dot_fn(const check_kernel *kernel) {
+    static const int blocks[] = {1, 2, 3, 4, 5, 7, 8, 9, 16, 17},
+                     edges[] = {1, 2, 3, 4, 5, 11, 12, 13, 15, 16, 17};
+    const check_weight *type = check_weight_of(kernel->name);
+    if (!type) {
+        check_dot_float(kernel);
+        return;
+    }
+    int n_blocks = type->length == 32 ? CHECK_COUNT(blocks) : 5;
+    for (int i = 0; i < n_blocks * N_SCALES * 2; i++) { /* every length with every content */
+        int rows = edges[check_below(CHECK_COUNT(edges))], cols = 1 + check_below(5);
+        run(kernel, &(shape){type, type->length * blocks[i % n_blocks], rows, cols, -1, 0,
+                             i / n_blocks % N_SCALES, i / n_blocks >= N_SCALES});
+    }
+    for (int i = 0; i < CHECK_COUNT(edges) * 6; i++) /* every number of rows and columns */
+        run(kernel, &(shape){type, type->length * (1 + check_below(3)), edges[i / 6], 1 + i % 6, -1,
+                             0, i % 2 ? SCALE_EXACT : SCALE_RANDOM, false});
+    for (int offset = 0; offset <= 30; offset += 2) /* every start in the file */
+        run(kernel, &(shape){type, type->length * (1 + check_below(9)), 1 + check_below(5),
+                             1 + check_below(3), offset, (size_t)(2 * check_below(3)), SCALE_RANDOM,
+                             check_below(2)});
+}

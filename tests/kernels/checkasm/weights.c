@@ -1,0 +1,124 @@
+#include "weights.h"
+
+#include "blocks.h"
+
+#define WEIGHT(T, LENGTH, GROUP, ZERO, Q, SCALE, MIN, M)                                           \
+    {#T, LENGTH, sizeof(block_##T), GROUP, ZERO, Q, SCALE, MIN, (int)offsetof(block_##T, d), M}
+
+static const check_weight types[] = {
+    WEIGHT(q4_0, 32, 32, 8, 15, 1, 0, -1),
+    WEIGHT(q4_1, 32, 32, 0, 15, 1, 1, (int)offsetof(block_q4_1, m)),
+    WEIGHT(q5_0, 32, 32, 16, 31, 1, 0, -1),
+    WEIGHT(q5_1, 32, 32, 0, 31, 1, 1, (int)offsetof(block_q5_1, m)),
+    WEIGHT(q8_0, 32, 32, 128, 255, 1, 0, -1),
+    WEIGHT(q2_K, 256, 16, 0, 3, 15, 15, (int)offsetof(block_q2_K, dmin)),
+    WEIGHT(q3_K, 256, 16, 4, 7, 32, 0, -1),
+    WEIGHT(q4_K, 256, 32, 0, 15, 63, 63, (int)offsetof(block_q4_K, dmin)),
+    WEIGHT(q5_K, 256, 32, 0, 31, 63, 63, (int)offsetof(block_q5_K, dmin)),
+    WEIGHT(q6_K, 256, 16, 32, 63, 128, 0, -1),
+};
+
+const char *const check_scale_names[N_SCALES] = {
+    [SCALE_RANDOM] = "random", [SCALE_ZERO] = "zero",   [SCALE_SUBNORMAL] = "subnormal",
+    [SCALE_HUGE] = "huge",     [SCALE_EXACT] = "exact",
+};
+
+const check_weight *check_weight_of(const char *slot_name) {
+    const char *name = strchr(slot_name, '_') + 1;
+    for (int i = 0; i < CHECK_COUNT(types); i++)
+        if (strcmp(types[i].name, name) == 0)
+            return &types[i];
+    return NULL;
+}
+
+static uint16_t random_half(check_scale scale) {
+    uint64_t bits = check_random();
+    uint16_t sign = (uint16_t)(bits & 0x8000), mantissa = (uint16_t)(bits >> 16 & 0x3ff);
+    switch (scale) {
+    case SCALE_RANDOM: /* 2^-12 .. 2 */
+        return (uint16_t)(sign | (3 + check_below(13)) << 10 | mantissa);
+    case SCALE_ZERO:
+        return sign;
+    case SCALE_SUBNORMAL:
+        return (uint16_t)(sign | (mantissa ? mantissa : 1));
+    case SCALE_HUGE:
+        return (uint16_t)(sign | 0x7800 | mantissa);
+    default:
+        return (uint16_t)(sign | 0x3c00);
+    }
+}
+
+static void store_half(uint8_t *at, uint16_t value) {
+    at[0] = (uint8_t)value;
+    at[1] = (uint8_t)(value >> 8);
+}
+
+static void extreme_bytes(uint8_t *block, int n) {
+    static const uint8_t edges[] = {0x00, 0x7f, 0x80, 0xff};
+    uint8_t whole = edges[check_below(4)];
+    bool mixed = check_below(2);
+    for (int i = 0; i < n; i++)
+        block[i] = mixed ? edges[check_below(4)] : whole;
+}
+
+void check_fill_blocks(const check_weight *type, void *w, int n_blocks, check_scale scale,
+                       bool extreme) {
+    uint8_t *block = w;
+    for (int i = 0; i < n_blocks; i++, block += type->bytes) {
+        if (extreme)
+            extreme_bytes(block, type->bytes);
+        else
+            check_random_bytes(block, (size_t)type->bytes);
+        store_half(block + type->d, random_half(scale));
+        if (type->m >= 0)
+            store_half(block + type->m, random_half(scale));
+    }
+}
+
+static float act_scale(check_scale scale) {
+    switch (scale) {
+    case SCALE_ZERO:
+        return check_below(2) ? 0.0f : 1.0f;
+    case SCALE_SUBNORMAL: /* times the least half float this is still a normal float */
+        return fabsf(check_wide(-80, -70));
+    case SCALE_HUGE:
+        return fabsf(check_wide(70, 80));
+    case SCALE_EXACT:
+        return 1.0f;
+    default:
+        return fabsf(check_wide(-12, 1));
+    }
+}
+
+void check_fill_act(void *row, int k, check_scale scale, int amplitude, bool extreme, int active) {
+    int8_t *q = row;
+    float *d = (float *)lk_act_d(row, k);
+    float *s32 = (float *)lk_act_s32(row, k), *s16 = (float *)lk_act_s16(row, k);
+    bool scattered = check_below(2);
+    int first = check_below(k - active + 1), left = active;
+    for (int i = 0; i < k; i++) {
+        bool on = left > 0 && (active == k || (scattered ? check_below(k) < active : i >= first));
+        int value = extreme ? (check_below(8) ? amplitude : -amplitude)
+                            : check_below(2 * amplitude + 1) - amplitude;
+        q[i] = (int8_t)(on ? value : 0);
+        left -= on;
+    }
+    for (int b = 0; b < k / 32; b++) {
+        int sum[2] = {0, 0};
+        d[b] = act_scale(scale);
+        for (int i = 0; i < 32; i++) {
+            if (d[b] == 0.0f)
+                q[32 * b + i] = 0;
+            sum[i / 16] += q[32 * b + i];
+        }
+        s16[2 * b] = d[b] * (float)sum[0];
+        s16[2 * b + 1] = d[b] * (float)sum[1];
+        s32[b] = d[b] * (float)(sum[0] + sum[1]);
+    }
+}
+
+int check_exact_elements(const check_weight *type, int k, int amplitude) {
+    int per_element = amplitude * ((type->q_max + type->zero) * type->scale_max + type->min_max);
+    int n = (1 << 24) / per_element;
+    return n < k ? n : k;
+}
