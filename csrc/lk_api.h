@@ -53,6 +53,18 @@ int lk_kernel_has(int slot, int level); /* 1: this level has a version of its ow
 int lk_type_block(int type, int32_t *n,
                   int32_t *bytes); /* block length and size of a kernel type */
 
+/* ---- gguf strings: a length of len_width (4 or 8) bytes, then the bytes ------------------- */
+
+/*
+ * Steps over the strings from pos on: n_walked of them lie within n_bytes and end at end_pos.
+ * LK_ERR_TRUNCATED if that is fewer than count; end_pos is then where the incomplete one starts.
+ */
+int lk_gguf_walk_strings(const uint8_t *bytes, size_t n_bytes, size_t pos, size_t count,
+                         int len_width, size_t *n_walked, size_t *end_pos);
+/* offsets[0..count]: where each of count strings starts in bytes (its length field); the end. */
+int lk_gguf_string_offsets(const uint8_t *bytes, size_t n_bytes, size_t count, int len_width,
+                           uint64_t *offsets);
+
 /* ---- work: what every op needs from its caller ------------------------------------------- */
 
 typedef struct {

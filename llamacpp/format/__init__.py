@@ -1,0 +1,17 @@
+"""Model files: GGUF bytes to metadata and tensor directory, and back."""
+
+from llamacpp.format.gguf import TensorInfo
+from llamacpp.format.metadata import Metadata, MetadataValue, NumericArray, StringArray
+from llamacpp.format.model_file import ModelFile
+from llamacpp.format.types import GGMLType, ValueType
+
+__all__ = [
+    "GGMLType",
+    "Metadata",
+    "MetadataValue",
+    "ModelFile",
+    "NumericArray",
+    "StringArray",
+    "TensorInfo",
+    "ValueType",
+]

@@ -1,0 +1,171 @@
+"""A model on disk: one GGUF file, or several that make up one model."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from llamacpp.errors import FormatError, ModelFileError
+from llamacpp.format.gguf import GGUFHeader, TensorInfo, parse_header
+from llamacpp.format.mapping import MappedFile
+from llamacpp.format.metadata import Metadata
+
+__all__ = ["ModelFile", "Part"]
+
+_PART_NAME = re.compile(r"(?P<prefix>.*)-(?P<index>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of a model: its mapping and what its header says."""
+
+    mapping: MappedFile
+    header: GGUFHeader
+
+
+class ModelFile:
+    """An open model file: metadata, the directory of its tensors, and their mapped bytes.
+
+    Opening costs the header, whatever the model's size: no weight is read, no vocabulary entry
+    becomes a Python object. Any file of a model in several parts (`NAME-00001-of-0000N.gguf`)
+    opens the whole model.
+
+    Attributes:
+        path: as given.
+        parts: the files, in order.
+        metadata: the key-value pairs of the (first) file.
+        tensors: every tensor of every part by name; offsets count from the start of its part.
+        version: GGUF version of the (first) file: 1, 2 or 3.
+        alignment: of tensor offsets in the (first) file, in bytes.
+        nbytes: size of all files together.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Open the model at `path`.
+
+        Raises:
+            ModelFileError: a file is missing or cannot be opened, read or mapped.
+            FormatError: a file breaks the rules of the format, or the parts do not fit together.
+            UnsupportedError: the file is of a kind that is not supported.
+        """
+        self.path = Path(path)
+        self.parts = _open_parts(self.path)
+        first = self.parts[0].header
+        self.metadata: Metadata = first.metadata
+        self.version = first.version
+        self.alignment = first.alignment
+        self.nbytes = sum(part.mapping.nbytes for part in self.parts)
+        self.tensors: dict[str, TensorInfo] = {}
+        for part in self.parts:
+            for name, info in part.header.tensors.items():
+                if name in self.tensors:
+                    raise FormatError(f"{part.mapping.path}: tensor {name!r} is in two parts")
+                self.tensors[name] = info
+        _check_tensor_count(self.parts, len(self.tensors))
+
+    def check_unchanged(self) -> None:
+        """Raise ModelFileError if a file was written to or cut short since it was opened."""
+        for part in self.parts:
+            part.mapping.check_unchanged()
+
+    def close(self) -> None:
+        """Let go of the files. Views of their bytes, and tensors, stay valid while they exist."""
+        self.parts = ()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return not self.parts
+
+    def mapping(self, part: int) -> MappedFile:
+        """Look up the mapped file that holds the tensors of one part.
+
+        Raises:
+            ModelFileError: the model file was closed.
+        """
+        if self.closed:
+            raise ModelFileError(f"{self.path}: the model file is closed")
+        return self.parts[part].mapping
+
+    def __enter__(self) -> ModelFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"{len(self.tensors)} tensors, {self.nbytes} bytes"
+        return f"<ModelFile {str(self.path)!r}: {state}>"
+
+
+def _open_part(path: Path, index: int) -> Part:
+    mapping = MappedFile(path)
+    return Part(mapping, parse_header(mapping, index))
+
+
+def _open_parts(path: Path) -> tuple[Part, ...]:
+    """Open `path`, and the rest of the model if it is one of several parts."""
+    name = _PART_NAME.fullmatch(path.name)
+    given = int(name["index"]) - 1 if name else 0
+    opened = _open_part(path, given)
+    count = opened.header.metadata.integer("split.count", 1)
+    if count <= 1:  # an ordinary file, whatever its name
+        given = 0
+        return (opened if given == 0 and not name else _open_part(path, 0),)
+    if name is None:
+        raise ModelFileError(
+            f"{path}: is one of {count} parts of a model; their names must be "
+            f"NAME-00001-of-{count:05d}.gguf and so on for the others to be found"
+        )
+    if int(name["count"]) != count:
+        raise FormatError(
+            f"{path}: the name says {int(name['count'])} parts, but split.count is {count}"
+        )
+    parts = []
+    for index in range(count):
+        part_path = path.with_name(f"{name['prefix']}-{index + 1:05d}-of-{count:05d}.gguf")
+        if index != given and not part_path.exists():
+            raise ModelFileError(
+                f"{part_path}: missing; it is part {index + 1} of {count} of the model"
+            )
+        part = opened if index == given else _open_part(part_path, index)
+        _check_place(part, index, count)
+        parts.append(part)
+    return tuple(parts)
+
+
+def _check_place(part: Part, index: int, count: int) -> None:
+    metadata, path = part.header.metadata, part.mapping.path
+    if metadata.integer("split.count") != count:
+        raise FormatError(
+            f"{path}: split.count is {metadata.integer('split.count')}, "
+            f"but the other parts say {count}: parts of different models are mixed"
+        )
+    if metadata.integer("split.no") != index:
+        raise FormatError(
+            f"{path}: split.no is {metadata.integer('split.no')}, but part {index + 1} "
+            f"must have {index}: the file was misnamed or duplicated"
+        )
+
+
+def _check_tensor_count(parts: tuple[Part, ...], found: int) -> None:
+    if len(parts) == 1:
+        return
+    for index, part in enumerate(parts):
+        metadata = part.header.metadata
+        if index and "split.tensors.count" not in metadata:
+            continue  # the first part's count is the one that matters
+        claimed = metadata.integer("split.tensors.count")
+        if claimed != found:
+            raise FormatError(
+                f"{part.mapping.path}: split.tensors.count is {claimed}, "
+                f"but the parts hold {found} tensors: parts of different models are mixed"
+            )

@@ -1,0 +1,30 @@
+"""Name the files that people most often pass where a GGUF file belongs."""
+
+from __future__ import annotations
+
+__all__ = ["describe_foreign"]
+
+# The first four bytes, as they lie in the file (a little-endian u32).
+_LEGACY = {
+    b"lmgg": "an unversioned ggml model of early 2023",
+    b"fmgg": "a ggmf model of March 2023",
+    b"tjgg": "a ggjt model of 2023",
+    b"algg": "a ggla LoRA adapter",
+    b"nsgg": "a ggsn session, not a model",
+}
+
+
+def describe_foreign(start: bytes) -> str | None:
+    """Say what kind of file begins with `start` (its first 64 bytes or fewer), if it is known."""
+    legacy = _LEGACY.get(start[:4])
+    if legacy is not None:
+        return f"{legacy} (magic {start[:4]!r}); take or convert to the model's GGUF file"
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, the stand-in for a file not yet fetched; run `git lfs pull`"
+    if start.startswith((b"PK\x03\x04", b"\x80\x02")):
+        return "a PyTorch checkpoint or zip archive; convert the model to GGUF"
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 32:
+        return "a safetensors file; convert the model to GGUF"
+    if start.lstrip()[:5].lower() in (b"<!doc", b"<html"):
+        return "a web page; the download link led to a page, not to the file"
+    return None
