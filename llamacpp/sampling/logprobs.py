@@ -1,0 +1,43 @@
+"""Log-probabilities of a token and of its best rivals, from a row of logits."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llamacpp.errors import InvalidArgumentError
+from llamacpp.sampling import _ops as ops
+
+__all__ = ["TokenLogprobs", "logprobs"]
+
+
+class TokenLogprobs(NamedTuple):
+    """ln p of the chosen token, and the (id, ln p) of the most probable ones, best first."""
+
+    token: int
+    logprob: float
+    top: list[tuple[int, float]]
+
+
+def logprobs(logits: NDArray[np.float32], token: int, n: int = 0) -> TokenLogprobs:
+    """Return ln softmax(logits) for `token` and the `n` most probable tokens.
+
+    `logits` (n_vocab,) float32 as the model gave them; the log-softmax is worked in float64.
+    Raises InvalidArgumentError for a token outside the vocabulary, a negative `n`, or logits that
+    define no distribution.
+    """
+    if not 0 <= token < len(logits):
+        raise InvalidArgumentError(f"token {token} is outside the vocabulary of {len(logits)}")
+    if n < 0:
+        raise InvalidArgumentError(f"the number of logprobs is {n}; it must be 0 or more")
+    if not math.isfinite(float(logits.max())):
+        raise InvalidArgumentError("the logits hold NaN or +inf, or are all -inf")
+    log_total = ops.log_sum_exp(logits)
+    top: list[tuple[int, float]] = []
+    if n:
+        ids, values = ops.top_k(logits, min(n, len(logits)))
+        top = [(i, v - log_total) for i, v in zip(ids.tolist(), values.tolist(), strict=True)]
+    return TokenLogprobs(token, float(logits[token]) - log_total, top)
