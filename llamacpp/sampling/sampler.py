@@ -77,15 +77,14 @@ class Sampler:
         forbidden (-inf).
         """
         scores = self._adjust(_row(logits, self.n_vocab, "the logits"))
-        if np.isnan(scores).any():
-            raise InvalidArgumentError("the logits hold NaN: no token can be chosen by them")
-        best = ops.argmax(scores)
-        highest = float(scores[best])
-        if math.isinf(highest):
-            what = "hold +inf" if highest > 0 else "are all -inf: every token is forbidden"
-            raise InvalidArgumentError(f"the logits {what}")
+        highest = float(scores.max())  # NaN, if there is one
+        if not math.isfinite(highest):
+            what = "are all -inf: every token is forbidden"
+            raise InvalidArgumentError(
+                f"the logits {what if highest == -math.inf else 'hold NaN or +inf'}"
+            )
         if self.params.temperature == 0.0:
-            return best
+            return int(scores.argmax())
         if self.params.mirostat_mode:
             return self._mirostat_token(scores, highest)
         chosen = self._truncate(scores, highest)
