@@ -21,6 +21,13 @@
 #define LK_INLINE static inline __attribute__((always_inline))
 #define LK_PRAGMA(text) _Pragma(#text)
 
+/* Before a loop with a constant trip count whose arrays are meant to live in registers. */
+#if defined(__clang__)
+#define LK_UNROLL LK_PRAGMA(unroll)
+#else
+#define LK_UNROLL LK_PRAGMA(GCC unroll 16)
+#endif
+
 #if defined(__clang__)
 #define LK_BEGIN(features)                                                                         \
     LK_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
