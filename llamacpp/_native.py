@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from .errors import (
+from llamacpp.errors import (
     FormatError,
     InvalidArgumentError,
     KernelError,
@@ -15,7 +15,7 @@ from .errors import (
 )
 
 try:
-    from . import _lk
+    from llamacpp import _lk
 except ImportError as error:  # a source tree that was never built
     raise ImportError(
         f"llamacpp's compiled core is missing ({error}); run 'pip install .' in the source tree"

@@ -13,18 +13,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._native import check, ffi, lib
-from .errors import InvalidArgumentError, UnsupportedError
-from .tensors import Tensor
+from llamacpp._native import check, ffi, lib
+from llamacpp.errors import InvalidArgumentError, UnsupportedError
+from llamacpp.format.types import GGMLType
+from llamacpp.tensors import Tensor
 
 __all__ = [
     "Attention",
+    "AttentionShape",
     "Buffer",
     "Linear",
     "Work",
     "argmax",
     "attention",
     "embed",
+    "is_supported",
     "linear",
     "log_sum_exp",
     "matrix",
@@ -68,6 +71,11 @@ class Work:
             self.struct.scratch_bytes = n_bytes
 
 
+def is_supported(kind: GGMLType) -> bool:
+    """Whether there are kernels for a weight type."""
+    return not lib.lk_type_block(int(kind), ffi.new("int32_t *"), ffi.new("int32_t *"))
+
+
 # ---- prepared operands ------------------------------------------------------------------------
 
 
@@ -79,7 +87,7 @@ def matrix(tensor: Tensor, bias: Tensor | None = None) -> dict[str, Any]:
     return {
         "data": ffi.cast("void *", tensor.address),
         "bias": vector(bias) if bias is not None else ffi.NULL,
-        "row_bytes": tensor.nbytes // n_rows,
+        "row_bytes": tensor.row_nbytes,
         "type": int(tensor.type),
         "n_rows": n_rows,
     }

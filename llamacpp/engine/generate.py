@@ -1,0 +1,94 @@
+"""The decode loop: prefill, then sample, yield, evaluate, token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from llamacpp.errors import InvalidArgumentError
+from llamacpp.sampling import LogitsProcessor, Sampler, SamplingParams, StoppingCriteria
+
+if TYPE_CHECKING:
+    from llamacpp.engine.session import Session
+
+__all__ = ["generate"]
+
+
+def generate(
+    session: Session,
+    tokens: Sequence[int] | npt.NDArray[np.integer] = (),
+    *,
+    max_tokens: int | None = None,
+    params: SamplingParams | None = None,
+    processors: Sequence[LogitsProcessor] = (),
+    stopping: Sequence[StoppingCriteria] = (),
+    stop_at_end: bool = True,
+    progress: Callable[[int, int], object] | None = None,
+    on_logits: Callable[[npt.NDArray[np.float32], int], object] | None = None,
+) -> Iterator[int]:
+    """Append `tokens` to a session, then yield sampled tokens.
+
+    The session belongs to the generator until it ends or is closed. Every token yielded is part of
+    the session; the last one is evaluated by whatever uses the session next.
+
+    Args:
+        session: what to continue; with no `tokens`, from its last logits.
+        tokens: the prompt, or what is new in it.
+        max_tokens: stop after so many; in any case when the context is full.
+        params: how to sample; None: `SamplingParams()`.
+        processors: callables (ids, scores) -> scores, applied to the logits first.
+        stopping: callables (ids, logits) -> bool, asked after each token.
+        stop_at_end: stop at an end-of-generation token, which is not yielded.
+        progress: see `Session.eval`.
+        on_logits: called with (logits, token) for each token chosen, before it is yielded.
+
+    Raises:
+        InvalidArgumentError: nothing to continue from, or a parameter out of range.
+        ContextOverflowError: the prompt does not fit.
+    """
+    if max_tokens is not None and max_tokens < 0:
+        raise InvalidArgumentError(f"max_tokens must not be negative, not {max_tokens}")
+    tokenizer = session.model.tokenizer
+    ends = tokenizer.is_eog if stop_at_end and tokenizer is not None else None
+    with session.exclusive():
+        if len(tokens) or session.logits is None:
+            session._append(tokens, "last", progress)
+        sampler = Sampler(
+            params or SamplingParams(),
+            session.model.n_vocab,
+            prompt=session.tokens,
+            processors=processors,
+            piece=tokenizer.token_bytes if tokenizer is not None else None,
+        )
+        yield from _decode(session, sampler, max_tokens, ends, list(stopping), on_logits)
+
+
+def _decode(
+    session: Session,
+    sampler: Sampler,
+    max_tokens: int | None,
+    ends: Callable[[int], bool] | None,
+    stopping: list[StoppingCriteria],
+    on_logits: Callable[[npt.NDArray[np.float32], int], object] | None,
+) -> Iterator[int]:
+    produced = 0
+    while max_tokens is None or produced < max_tokens:
+        logits: Any = session.logits
+        token = sampler(logits)
+        if ends is not None and ends(token):
+            return
+        sampler.accept(token)
+        if on_logits is not None:
+            on_logits(logits, token)
+        if session.n_past >= session.n_ctx:
+            return
+        session._pending = token
+        produced += 1
+        yield token
+        if any(stop(np.array(session.tokens), logits) for stop in stopping):
+            return
+        if produced != max_tokens:
+            session._append((), "last")

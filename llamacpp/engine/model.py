@@ -1,0 +1,123 @@
+"""A model: an open file, its network and its tokenizer. Immutable; any thread may use it."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from llamacpp.engine.threads import default_threads
+from llamacpp.errors import ModelFileError
+from llamacpp.format import Metadata, ModelFile
+from llamacpp.models.config import Config
+from llamacpp.models.registry import load_network
+from llamacpp.tensors import Tensor
+from llamacpp.tokenizer import Tokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    from llamacpp.engine.session import Session
+
+__all__ = ["Model"]
+
+
+class Model:
+    """An opened model, its weights used where the page cache holds them.
+
+    Opening costs the header: no weight is read and no vocabulary string is decoded. The tokenizer
+    is built on first use. Sessions made from one model may run in different threads.
+    """
+
+    def __init__(self, file: ModelFile, n_threads: int | None = None) -> None:
+        self._file: ModelFile | None = file
+        self.network = load_network(file)
+        self.n_threads = default_threads() if n_threads is None else n_threads
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, n_threads: int | None = None) -> Model:
+        """Open a GGUF file; of a model in parts, any part.
+
+        Args:
+            path: the file.
+            n_threads: threads that its sessions use; by default the physical cores left by
+                affinity and cgroup quota.
+
+        Raises:
+            ModelFileError: a file is missing, unreadable, or (FormatError) not as it should be.
+            UnsupportedError: an architecture, weight type or option that we do not run.
+        """
+        file = ModelFile(path)
+        try:
+            return cls(file, n_threads)
+        except BaseException:
+            file.close()
+            raise
+
+    @property
+    def file(self) -> ModelFile:
+        """The open file.
+
+        Raises:
+            ModelFileError: the model was closed.
+        """
+        if self._file is None:
+            raise ModelFileError("the model is closed")
+        return self._file
+
+    @property
+    def metadata(self) -> Metadata:
+        """The file's key-value pairs."""
+        return self.file.metadata
+
+    @property
+    def config(self) -> Config:
+        """The hyperparameters."""
+        return self.network.config
+
+    @property
+    def n_vocab(self) -> int:
+        """Number of tokens, and of logits."""
+        return self.network.n_vocab
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The tensors in use, by name."""
+        return self.network.weights
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer | None:
+        """The file's tokenizer, or None: then the model works on token ids."""
+        return load_tokenizer(self.metadata)
+
+    @property
+    def copied_weight_bytes(self) -> int:
+        """Bytes of weights used anywhere but in the mapped file; 0 is the contract."""
+        spans = [(p.mapping.address, p.mapping.address + p.mapping.nbytes) for p in self.file.parts]
+        return sum(
+            tensor.nbytes
+            for tensor in self.weights.values()
+            if not any(low <= tensor.address <= high - tensor.nbytes for low, high in spans)
+        )
+
+    def session(self, n_ctx: int | None = None, **options: Any) -> Session:
+        """Start a session; see `Session` for the options."""
+        from llamacpp.engine.session import Session
+
+        return Session(self, n_ctx, **options)
+
+    def close(self) -> None:
+        """Let go of the file. Running sessions keep the mapping alive until they end."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

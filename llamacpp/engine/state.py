@@ -1,0 +1,137 @@
+"""Saved sessions: tokens, keys and values, and the last logits of sequence 0.
+
+A state file is a fixed header (magic, version, sizes), the fingerprint of the model, the payload,
+and a BLAKE2b checksum over all of it. It holds data only, never code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import struct
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llamacpp.errors import ModelFileError, StateError
+
+if TYPE_CHECKING:
+    from llamacpp.engine.session import Session
+
+__all__ = ["read_file", "read_state", "write_file", "write_state"]
+
+MAGIC = b"llamacpp state\n\x00"
+VERSION = 1
+# magic, version, cache type, tokens, whether logits follow; then the model's fingerprint
+_HEADER = struct.Struct("<16sIIQ?32s")
+_CHECKSUM_BYTES = 32
+
+
+def fingerprint(session: Session) -> bytes:
+    """32 bytes that identify the model by its hyperparameters and its tensors' names and places.
+
+    Weights are not read: two files that differ in weights alone, with equal sizes and
+    modification times, look the same.
+    """
+    digest = hashlib.blake2b(digest_size=32)
+    model = session.model
+    digest.update(repr(model.config).encode())
+    for name, info in sorted(model.file.tensors.items()):
+        digest.update(f"{name} {info.type} {info.shape} {info.part} {info.offset}\n".encode())
+    for part in model.file.parts:
+        status = os.stat(part.mapping.path)
+        digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.digest()
+
+
+def _payload(session: Session) -> Iterator[bytes | memoryview]:
+    logits, tokens = session.logits, session.tokens
+    yield _HEADER.pack(
+        MAGIC, VERSION, session.cache.type, len(tokens), logits is not None, fingerprint(session)
+    )
+    yield np.array(tokens, dtype="<i4").tobytes()
+    if logits is not None:
+        yield logits.astype("<f4").tobytes()
+    yield from session.cache.slices(0, len(tokens))
+
+
+def write_state(session: Session) -> Iterator[bytes | memoryview]:
+    """The bytes of a state, piece by piece, checksum last."""
+    digest = hashlib.blake2b(digest_size=_CHECKSUM_BYTES)
+    for piece in _payload(session):
+        digest.update(piece)
+        yield piece
+    yield digest.digest()
+
+
+def write_file(session: Session, path: Path) -> None:
+    """Write a state to `path`, in full or not at all."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+            try:
+                for piece in write_state(session):
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+                Path(file.name).replace(path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    Path(file.name).unlink()
+                raise
+    except OSError as error:
+        raise ModelFileError(f"cannot write the state to {path}: {error.strerror}") from error
+
+
+def read_file(session: Session, path: Path) -> None:
+    """Load the state at `path` into a session."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"cannot read the state {path}: {error.strerror}") from error
+    read_state(session, data, str(path))
+
+
+def read_state(session: Session, data: bytes, name: str = "the state") -> None:
+    """Load a state into a session; everything is checked before anything is changed."""
+    view = memoryview(data)
+    if len(view) < _HEADER.size + _CHECKSUM_BYTES:
+        raise StateError(f"{name} is too short to be a saved session")
+    magic, version, cache_type, n_tokens, has_logits, model = _HEADER.unpack_from(view)
+    if magic != MAGIC:
+        raise StateError(f"{name} is not a saved session")
+    if version != VERSION:
+        raise StateError(f"{name} has version {version}; this library reads version {VERSION}")
+    if hashlib.blake2b(view[:-_CHECKSUM_BYTES], digest_size=32).digest() != view[-32:]:
+        raise StateError(f"{name} is damaged: its checksum does not match")
+    if model != fingerprint(session):
+        raise StateError(f"{name} was saved with another model file")
+    if cache_type != session.cache.type:
+        raise StateError(f"{name} was saved with another KV cache type")
+    if n_tokens > session.n_ctx:
+        raise StateError(f"{name} holds {n_tokens} tokens; the context has room for {session.n_ctx}")
+    slices = session.cache.slices(0, n_tokens)
+    n_logits = session.model.n_vocab if has_logits else 0
+    sizes = (_HEADER.size, 4 * n_tokens, 4 * n_logits, sum(map(len, slices)), _CHECKSUM_BYTES)
+    if len(view) != sum(sizes):
+        raise StateError(f"{name} has {len(view)} bytes instead of {sum(sizes)}")
+    at = _HEADER.size
+    tokens = np.frombuffer(view, "<i4", n_tokens, at)
+    if n_tokens and (tokens.min() < 0 or tokens.max() >= session.model.n_vocab):
+        raise StateError(f"{name} holds tokens outside the vocabulary")
+    at += 4 * n_tokens
+    logits = np.frombuffer(view, "<f4", n_logits, at).astype(np.float32) if has_logits else None
+    at += 4 * n_logits
+    for target in slices:
+        target[:] = view[at : at + len(target)]
+        at += len(target)
+    _install(session, tokens.tolist(), logits)
+
+
+def _install(session: Session, tokens: list[int], logits: Any) -> None:
+    session._tokens[0] = tokens
+    session._pending = None
+    session._logits = logits

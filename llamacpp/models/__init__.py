@@ -1,0 +1,1 @@
+"""Architectures: a short file each, over shared layers, cache and rotary tables."""

@@ -1,0 +1,130 @@
+"""What the architectures share: a batch of tokens, a session's working memory, prepared weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from llamacpp import ops
+from llamacpp._native import ffi
+from llamacpp.models.cache import KVCache
+from llamacpp.models.config import Config
+from llamacpp.tensors import Tensor
+
+__all__ = ["Batch", "Embedding", "Layer", "Network", "Workspace"]
+
+Int32Array = npt.NDArray[np.int32]
+Float32Array = npt.NDArray[np.float32]
+
+
+class Batch(NamedTuple):
+    """Tokens to evaluate together.
+
+    Several sequences may be mixed. Within one sequence positions follow each other without a gap,
+    first after what its cache holds; a token sees its own sequence up to its own position.
+    """
+
+    tokens: Int32Array  # (T,) ids
+    pos: Int32Array  # (T,) position in the sequence
+    seq: Int32Array  # (T,) sequence of the cache
+    rows: Int32Array  # (R,) the indices, into the above, whose logits are wanted
+
+
+class Layer(NamedTuple):
+    """A transformer block as four prepared products (T tokens, shapes as columns -> rows)."""
+
+    qkv: ops.Linear  # norm, then n_embd -> n_head * d, n_kv_head * d, n_kv_head * d
+    attn_out: ops.Linear  # n_head * d -> n_embd, added to the residual stream
+    gate_up: ops.Linear  # norm, then n_embd -> n_ff, SwiGLU
+    down: ops.Linear  # n_ff -> n_embd, added to the residual stream
+
+
+class Embedding:
+    """The embedding matrix (n_embd, n_vocab in GGUF's order), looked up by row."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.n_embd, self.n_vocab = tensor.shape
+        self._matrix = ffi.new("lk_matrix *", ops.matrix(tensor))
+
+    def look_up(self, tokens: Int32Array, out: Any) -> None:
+        """Write the rows of `tokens` (T,) to `out`, ``float *`` (T, n_embd)."""
+        ops.embed(self._matrix, self.n_embd, ffi.from_buffer("int32_t[]", tokens), len(tokens), out)
+
+
+class Network(Protocol):
+    """An architecture with its weights: immutable, used by any number of threads."""
+
+    config: Config
+    n_vocab: int
+    weights: dict[str, Tensor]
+
+    def forward(
+        self,
+        batch: Batch,
+        space: Workspace,
+        logits: Float32Array | None,
+        checkpoint: Callable[[], None],
+    ) -> None:
+        """Evaluate a batch of at most `space.n_batch` tokens, extending the cache of `space`.
+
+        Args:
+            batch: the tokens, and the rows whose logits are wanted.
+            space: the working memory of the calling session.
+            logits: (R, n_vocab) C-contiguous, filled in the order of `batch.rows`; None for R = 0.
+            checkpoint: called before each layer; what it raises ends the evaluation.
+        """
+        ...
+
+    def linears(self) -> Iterator[ops.Linear]:
+        """Every prepared product, for sizing scratch memory."""
+        ...
+
+    rope_kind: int
+
+
+@dataclass
+class Workspace:
+    """A session's own memory: its KV cache and the activations of up to `n_batch` tokens."""
+
+    cache: KVCache
+    n_batch: int
+
+    def __init__(self, network: Network, cache: KVCache, n_batch: int, n_threads: int) -> None:
+        config = network.config
+        self.cache = cache
+        self.n_batch = n_batch
+        self.attention = ops.Attention(
+            ops.AttentionShape(
+                n_head=config.n_head,
+                n_kv_head=config.n_kv_head,
+                head_dim_k=config.head_dim_k,
+                head_dim_v=config.head_dim_v,
+                n_rot=config.n_rot,
+                rope_kind=network.rope_kind if config.n_rot else ops.ROPE_NONE,
+                cache_type=cache.type,
+                n_seq=cache.n_seq,
+                n_ctx=cache.n_ctx,
+                scale=config.head_dim_k**-0.5,
+            )
+        )
+        self.x = ops.Buffer(n_batch, config.n_embd)  # the residual stream
+        self.q = ops.Buffer(n_batch, config.n_head * config.head_dim_k)
+        self.k = ops.Buffer(n_batch, config.n_kv_head * config.head_dim_k)
+        self.v = ops.Buffer(n_batch, config.n_kv_head * config.head_dim_v)
+        self.heads = ops.Buffer(n_batch, config.n_head * config.head_dim_v)
+        self.hidden = ops.Buffer(n_batch, config.n_ff)
+        self.angles = ops.Buffer(n_batch, max(config.n_rot, 1))
+        # Output pointers in the shape that `lk_linear_run` takes.
+        self.to_qkv = ffi.new("float *[3]", [self.q.ptr, self.k.ptr, self.v.ptr])
+        self.to_x = ffi.new("float *[3]", [self.x.ptr])
+        self.to_hidden = ffi.new("float *[3]", [self.hidden.ptr])
+        self.work = ops.Work(n_threads)
+        counts = range(1, min(n_batch, 16) + 1), (n_batch,)
+        for n_tokens in {n for group in counts for n in group}:
+            self.work.reserve(self.attention.scratch(n_tokens, n_threads))
+            for linear in network.linears():
+                self.work.reserve(linear.scratch(n_tokens, n_threads))

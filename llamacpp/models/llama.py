@@ -1,0 +1,118 @@
+"""The `llama` architecture: LLaMA 1, 2 and 3, TinyLlama, Mistral and their like.
+
+Touvron et al. 2023, "LLaMA: Open and Efficient Foundation Language Models": a decoder-only
+transformer with RMSNorm before each part, rotary positions (adjacent pairs), grouped-query
+attention, SwiGLU, and output weights of their own or tied to the embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from llamacpp import ops
+from llamacpp._native import ffi
+from llamacpp.models.config import Config
+from llamacpp.models.layers import Batch, Embedding, Layer, Workspace
+from llamacpp.models.rope import inverse_frequencies
+from llamacpp.models.weights import Weights
+from llamacpp.tensors import Tensor
+
+__all__ = ["Llama"]
+
+
+class Llama:
+    """Weights and forward pass. Shapes are (rows, columns); T tokens, R rows of logits."""
+
+    rope_kind = ops.ROPE_ADJACENT
+
+    def __init__(self, config: Config, weights: Weights, n_vocab: int) -> None:
+        c = self.config = config
+        self.n_vocab = n_vocab
+        embedding = weights.get("token_embd.weight", c.n_embd, n_vocab)  # (n_vocab, n_embd)
+        output = weights.find("output.weight", c.n_embd, n_vocab) or embedding  # tied if absent
+        self.embedding = Embedding(embedding)
+        self.layers = [_layer(c, weights, f"blk.{i}.") for i in range(c.n_layer)]
+        self.output = ops.Linear(
+            [output], norm=weights.get("output_norm.weight", c.n_embd), eps=c.norm_eps
+        )
+        self.inv_freq = inverse_frequencies(
+            c.n_rot,
+            c.rope_base,
+            linear_factor=c.rope_linear_factor,
+            divisors=_values(weights.find("rope_freqs.weight", c.n_rot // 2)),
+        )
+        self.weights: dict[str, Tensor] = weights.used
+
+    def linears(self) -> Iterator[ops.Linear]:
+        """Every prepared product."""
+        for layer in self.layers:
+            yield from layer
+        yield self.output
+
+    def forward(
+        self,
+        batch: Batch,
+        space: Workspace,
+        logits: npt.NDArray[np.float32] | None,
+        checkpoint: Callable[[], None],
+    ) -> None:
+        """Evaluate a batch; see `Network.forward`."""
+        n, work = len(batch.tokens), space.work
+        pos, seq = (ffi.from_buffer("int32_t[]", ids) for ids in (batch.pos, batch.seq))
+        qkv, places = (space.q.ptr, space.k.ptr, space.v.ptr), (space.angles.ptr, pos, seq)
+
+        self.embedding.look_up(batch.tokens, space.x.ptr)  # x (T, n_embd)
+        ops.rope_angles(space.angles.ptr, pos, n, self.inv_freq)
+
+        for layer, caches in zip(self.layers, space.cache.layers, strict=True):
+            checkpoint()
+            # x += Wo attention(rope(Wq x'), rope(Wk x'), Wv x'), x' = rmsnorm(x)
+            ops.linear(layer.qkv, space.x.ptr, space.to_qkv, n, work)
+            ops.attention(space.attention, qkv, space.heads.ptr, caches, places, n, work)
+            ops.linear(layer.attn_out, space.heads.ptr, space.to_x, n, work)
+            # x += Wdown (silu(Wgate x') * Wup x'), x' = rmsnorm(x)
+            ops.linear(layer.gate_up, space.x.ptr, space.to_hidden, n, work)
+            ops.linear(layer.down, space.hidden.ptr, space.to_x, n, work)
+
+        if logits is not None:
+            # Only the rows asked for go through the output matrix, the largest of all.
+            rows = np.take(space.x.array, batch.rows, axis=0)  # (R, n_embd)
+            to = ffi.new("float *[3]", [ffi.from_buffer("float[]", logits)])
+            ops.linear(self.output, ffi.from_buffer("float[]", rows), to, len(rows), work)
+
+
+def _layer(c: Config, weights: Weights, prefix: str) -> Layer:
+    """Check and prepare the weights of one transformer block."""
+    n_q, n_k = c.n_head * c.head_dim_k, c.n_kv_head * c.head_dim_k
+    n_v, n_heads = c.n_kv_head * c.head_dim_v, c.n_head * c.head_dim_v
+
+    def linear(
+        parts: dict[str, int], k: int, norm: str | None = None, epilogue: int = ops.STORE
+    ) -> ops.Linear:
+        return ops.Linear(
+            [weights.get(f"{prefix}{name}.weight", k, n) for name, n in parts.items()],
+            [weights.find(f"{prefix}{name}.bias", n) for name, n in parts.items()],
+            norm=weights.get(f"{prefix}{norm}.weight", k) if norm else None,
+            eps=c.norm_eps,
+            epilogue=epilogue,
+        )
+
+    return Layer(
+        qkv=linear({"attn_q": n_q, "attn_k": n_k, "attn_v": n_v}, c.n_embd, "attn_norm"),
+        attn_out=linear({"attn_output": c.n_embd}, n_heads, epilogue=ops.ADD),
+        gate_up=linear(
+            {"ffn_gate": c.n_ff, "ffn_up": c.n_ff}, c.n_embd, "ffn_norm", epilogue=ops.SWIGLU
+        ),
+        down=linear({"ffn_down": c.n_embd}, c.n_ff, epilogue=ops.ADD),
+    )
+
+
+def _values(tensor: Tensor | None) -> npt.NDArray[np.float32] | None:
+    """The values of a small float32 tensor, as NumPy sees them in place."""
+    if tensor is None:
+        return None
+    ops.vector(tensor)  # refuses other types
+    return np.frombuffer(tensor.data, dtype="<f4")

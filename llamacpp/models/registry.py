@@ -1,0 +1,47 @@
+"""Which module runs which ``general.architecture``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from llamacpp.errors import FormatError, UnsupportedError
+from llamacpp.format import ModelFile
+from llamacpp.models.config import Config
+from llamacpp.models.layers import Network
+from llamacpp.models.llama import Llama
+from llamacpp.models.weights import Weights
+from llamacpp.tensors import map_tensors
+
+__all__ = ["ARCHITECTURES", "load_network"]
+
+ARCHITECTURES: dict[str, Callable[[Config, Weights, int], Network]] = {
+    "llama": Llama,
+}
+
+
+def load_network(file: ModelFile) -> Network:
+    """Check the hyperparameters and tensors of a file and prepare its network.
+
+    Raises:
+        UnsupportedError: the architecture, a weight type or an option is not one we run.
+        FormatError: hyperparameters, vocabulary and tensors do not fit together.
+    """
+    name = file.metadata.string("general.architecture")
+    if name not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise UnsupportedError(f"architecture {name!r} is not supported; supported: {known}")
+    config = Config.from_metadata(file.metadata)
+    return ARCHITECTURES[name](config, Weights(map_tensors(file)), _vocabulary_size(file))
+
+
+def _vocabulary_size(file: ModelFile) -> int:
+    """Rows of the embedding, which a vocabulary in the file must agree with."""
+    embedding = file.tensors.get("token_embd.weight")
+    if embedding is None or len(embedding.shape) != 2:
+        raise FormatError("tensor 'token_embd.weight' is missing or not a matrix")
+    tokens = file.metadata.strings("tokenizer.ggml.tokens", None)
+    if tokens is not None and len(tokens) != embedding.shape[1]:
+        raise FormatError(
+            f"the vocabulary has {len(tokens)} tokens, but the embedding {embedding.shape[1]} rows"
+        )
+    return int(embedding.shape[1])

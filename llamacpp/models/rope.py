@@ -1,0 +1,41 @@
+"""Rotary position embedding frequencies (Su et al. 2021, RoFormer) and their scalings."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from llamacpp.errors import FormatError
+
+__all__ = ["inverse_frequencies"]
+
+
+def inverse_frequencies(
+    n_rot: int,
+    base: float,
+    *,
+    linear_factor: float = 1.0,
+    divisors: npt.NDArray[np.float32] | None = None,
+) -> npt.NDArray[np.float64]:
+    """Radians per position of each rotated pair, shape (n_rot / 2,).
+
+    Args:
+        n_rot: rotated dimensions of a head, even.
+        base: theta; pair i turns by ``base ** (-2 i / n_rot)``.
+        linear_factor: position interpolation (Chen et al. 2023): frequencies divided by it.
+        divisors: the file's ``rope_freqs.weight`` (n_rot / 2): Llama 3's long-context scaling,
+            worked out by the converter; frequencies are divided by it.
+
+    Raises:
+        FormatError: `divisors` has the wrong length or a value that is not positive and finite.
+    """
+    frequencies = base ** (-np.arange(0, n_rot, 2, dtype=np.float64) / n_rot) / linear_factor
+    if divisors is not None:
+        if divisors.shape != frequencies.shape:
+            raise FormatError(
+                f"rope_freqs.weight holds {len(divisors)} values instead of {len(frequencies)}"
+            )
+        if not (np.isfinite(divisors).all() and (divisors > 0).all()):
+            raise FormatError("rope_freqs.weight holds values that are not positive and finite")
+        frequencies /= divisors.astype(np.float64)
+    return frequencies
