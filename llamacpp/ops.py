@@ -81,7 +81,7 @@ def is_supported(kind: GGMLType) -> bool:
 
 def matrix(tensor: Tensor, bias: Tensor | None = None) -> dict[str, Any]:
     """Describe a 2-D weight (rows of shape[0] values, shape[1] rows) and its bias for C."""
-    k, n_rows = tensor.shape
+    n_rows = tensor.shape[1]
     if bias is not None and bias.shape != (n_rows,):
         raise InvalidArgumentError(f"{bias.name}: shape {bias.shape} instead of ({n_rows},)")
     return {

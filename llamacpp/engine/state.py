@@ -112,7 +112,9 @@ def read_state(session: Session, data: bytes, name: str = "the state") -> None:
     if cache_type != session.cache.type:
         raise StateError(f"{name} was saved with another KV cache type")
     if n_tokens > session.n_ctx:
-        raise StateError(f"{name} holds {n_tokens} tokens; the context has room for {session.n_ctx}")
+        raise StateError(
+            f"{name} holds {n_tokens} tokens; the context has room for {session.n_ctx}"
+        )
     slices = session.cache.slices(0, n_tokens)
     n_logits = session.model.n_vocab if has_logits else 0
     sizes = (_HEADER.size, 4 * n_tokens, 4 * n_logits, sum(map(len, slices)), _CHECKSUM_BYTES)

@@ -1,0 +1,6 @@
+"""The compiled extension, as cffi builds it from csrc/lk_api.h."""
+
+from typing import Any
+
+ffi: Any
+lib: Any
