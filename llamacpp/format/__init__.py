@@ -1,4 +1,4 @@
-"""Model files: GGUF bytes to metadata and tensor directory, and back."""
+"""Model files: GGUF bytes to metadata and tensor directory. `llamacpp.format.writer` goes back."""
 
 from llamacpp.format.gguf import TensorInfo
 from llamacpp.format.metadata import Metadata, MetadataValue, NumericArray, StringArray
