@@ -151,3 +151,59 @@ int lk_argmax(const float *x, int n, int32_t *index); /* lowest index of the max
 /* The k largest, sorted descending, ties by lower index; 1 <= k <= n. NaN refused. */
 int lk_top_k(const float *x, int n, int k, int32_t *indices, float *values);
 int lk_log_sum_exp(const float *x, int n, double *result);
+
+/* ---- tokenizer ----------------------------------------------------------------------------- */
+
+/* An array of strings as a GGUF header holds it: each a little-endian length, then its bytes. */
+struct lk_strings {
+    const uint8_t *data;
+    size_t nbytes;
+    size_t count;
+    int length_width; /* 4 or 8 bytes */
+};
+
+/* Pre-tokenizers: how a text is cut into words before merges apply. */
+enum lk_pretok {
+    LK_PRETOK_DEFAULT = 0,
+    LK_PRETOK_GPT2 = 1,
+    LK_PRETOK_LLAMA3 = 2,
+    LK_PRETOK_QWEN2 = 3,
+    LK_PRETOK_SMOLLM = 4,
+    LK_N_PRETOKS = 5
+};
+
+struct lk_bpe_options {
+    uint64_t seed;     /* of the hash tables; random, so that no file can be made to collide */
+    int pretok;        /* enum lk_pretok */
+    int ignore_merges; /* a word that is a token is that token, whatever the merges give */
+    int32_t unk_id;    /* stands for bytes without a token; negative: none */
+};
+
+typedef struct lk_bpe lk_bpe; /* byte-level BPE tables; immutable, usable from any thread */
+
+/* `types` holds one tokenizer.ggml.token_type per token. LK_ERR_ARGUMENT with *bad_merge set: that
+   merge is no pair of tokens, or gives none. Nothing of the strings is kept. */
+int lk_bpe_new(const struct lk_strings *tokens, const uint8_t *types,
+               const struct lk_strings *merges, const struct lk_bpe_options *options, lk_bpe **out,
+               size_t *bad_merge);
+void lk_bpe_free(lk_bpe *bpe);
+/* Token i is bytes[offsets[i] .. offsets[i + 1]). */
+const uint32_t *lk_bpe_offsets(const lk_bpe *bpe);
+const uint8_t *lk_bpe_bytes(const lk_bpe *bpe);
+/* A text has at most as many tokens as bytes. LK_ERR_UNSUPPORTED: it holds a byte without a
+   token. */
+int lk_bpe_encode(const lk_bpe *bpe, const uint8_t *text, size_t n, int32_t *ids, size_t capacity,
+                  size_t *n_ids);
+/* Ends of the words that a pre-tokenizer cuts a text into; at most one a byte. */
+int lk_bpe_split(int pretok, const uint8_t *text, size_t n, size_t *ends, size_t capacity,
+                 size_t *n_words);
+
+typedef struct lk_specials lk_specials; /* matcher of special tokens; immutable */
+
+/* Text i is texts[ends[i] .. ends[i + 1]), ends[0] == 0; sorted bytewise, none empty. */
+int lk_specials_new(const uint8_t *texts, const size_t *ends, const int32_t *ids, size_t n,
+                    lk_specials **out);
+void lk_specials_free(lk_specials *specials);
+/* Id of the leftmost, longest special token at or after `from`, and where it lies; -1: none. */
+int32_t lk_specials_find(const lk_specials *specials, const uint8_t *text, size_t n, size_t from,
+                         size_t *start, size_t *end);

@@ -1,0 +1,67 @@
+/*
+ * Byte-level BPE: what its files share.
+ *
+ * A token is a string of bytes; files spell it in GPT-2's printable alphabet, one character a byte.
+ * All tables are keyed by the bytes themselves. Hashes are seeded, so that no file can be made
+ * whose strings all fall into one place.
+ */
+#ifndef LK_BPE_H
+#define LK_BPE_H
+
+#include "lk.h"
+
+#define LK_NO_ID UINT32_MAX
+
+struct lk_text_slot {
+    uint32_t tag; /* high half of the hash */
+    uint32_t id1; /* token id + 1; 0: free */
+};
+
+struct lk_pair_slot {
+    uint64_t key; /* (left id + 1) << 32 | right id; 0: free */
+    uint32_t rank;
+    uint32_t result;
+};
+
+/* Whether the merges lead from a token's bytes to that one token; found out when first asked. */
+enum lk_whole { LK_WHOLE_UNKNOWN = 0, LK_WHOLE_YES = 1, LK_WHOLE_NO = 2 };
+
+struct lk_bpe {
+    uint64_t seed;
+    uint32_t n_vocab;
+    uint32_t unk_id;   /* LK_NO_ID where there is none */
+    int pretok;        /* enum lk_pretok */
+    size_t max_length; /* bytes of the longest token */
+    uint32_t *offsets; /* n_vocab + 1: token i is bytes[offsets[i] .. offsets[i + 1]) */
+    uint8_t *bytes;
+    struct lk_text_slot *texts;
+    size_t text_mask;
+    struct lk_pair_slot *pairs;
+    size_t pair_mask;
+    _Atomic unsigned char *whole; /* enum lk_whole of each token */
+    uint32_t byte_id[256];        /* the token of each single byte, or LK_NO_ID */
+};
+
+/* Token id of a string of bytes that plain text may become, or LK_NO_ID. */
+uint32_t lk_bpe_find(const struct lk_bpe *bpe, const uint8_t *text, size_t n);
+
+/* Place of a pair of adjacent tokens in the table of merges, or NULL. */
+const struct lk_pair_slot *lk_bpe_pair(const struct lk_bpe *bpe, uint32_t left, uint32_t right);
+
+/* Cuts a text into the words that merges never cross: nested stages, each cutting the pieces of the
+   one before as though nothing followed them. */
+#define LK_MAX_STAGES 4
+typedef size_t lk_split_stage(const uint8_t *text, size_t pos, size_t end);
+
+struct lk_splitter {
+    const uint8_t *text;
+    lk_split_stage *const *stages;   /* NULL after the last */
+    size_t limit[LK_MAX_STAGES + 1]; /* [0]: end of the text; [k]: end of stage k's piece */
+};
+
+void lk_split_start(struct lk_splitter *split, int pretok, const uint8_t *text, size_t n);
+
+/* End of the word that starts at `pos`, the end of the word before it (0 at first). */
+size_t lk_split_next(struct lk_splitter *split, size_t pos);
+
+#endif

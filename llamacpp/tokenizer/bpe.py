@@ -1,0 +1,125 @@
+"""Byte-level BPE (`tokenizer.ggml.model` = gpt2): GPT-2, Llama 3, Qwen 2, SmolLM.
+
+The tables and the encoder are C (csrc/bpe), built from the bytes of the file's header: no Python
+object is made per token. Words: Radford et al. 2019; merges: Sennrich et al. 2016.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from llamacpp._native import check, ffi, lib
+from llamacpp.errors import FormatError, InvalidArgumentError, UnsupportedError
+from llamacpp.format.metadata import Metadata, StringArray
+from llamacpp.tokenizer.base import Tokenizer, token_types
+
+__all__ = ["PRE_TOKENIZERS", "BpeTokenizer"]
+
+# tokenizer.ggml.pre -> the words it stands for (csrc/bpe/split.c); models share them.
+PRE_TOKENIZERS: dict[str, int] = {
+    name: kind
+    for kind, names in (
+        (lib.LK_PRETOK_DEFAULT, ("default",)),
+        (lib.LK_PRETOK_GPT2, ("gpt-2", "phi-2", "mpt", "olmo", "jais")),
+        (lib.LK_PRETOK_LLAMA3, ("llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral", "lfm2")),
+        (lib.LK_PRETOK_LLAMA3, ("dbrx", "smaug-bpe")),
+        (lib.LK_PRETOK_QWEN2, ("qwen2", "deepseek-r1-qwen", "megrez", "stablelm2")),
+        (lib.LK_PRETOK_SMOLLM, ("smollm", "starcoder", "refact", "command-r", "codeshell")),
+    )
+    for name in names
+}
+
+# These take a word that is a token as it is, and begin with BOS, unless the file says otherwise.
+_LLAMA3_FAMILY = frozenset(("llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral", "lfm2"))
+
+
+def _pre_tokenizer(name: str) -> int:
+    if name not in PRE_TOKENIZERS:
+        raise UnsupportedError(
+            f"pre-tokenizer {name!r} (tokenizer.ggml.pre) is not supported; supported are "
+            + ", ".join(sorted(PRE_TOKENIZERS))
+        )
+    return PRE_TOKENIZERS[name]
+
+
+class BpeTokenizer(Tokenizer):
+    """Byte-level BPE from the tokens and merges of a file.
+
+    Raises:
+        FormatError: tokens, types and merges do not fit together.
+        UnsupportedError: an unknown pre-tokenizer.
+    """
+
+    def __init__(self, metadata: Metadata) -> None:
+        self._pre = metadata.string("tokenizer.ggml.pre", "default")
+        pretok = _pre_tokenizer(self._pre)
+        tokens = metadata.strings("tokenizer.ggml.tokens")
+        merges = metadata.strings("tokenizer.ggml.merges")
+        types = token_types(metadata, len(tokens))
+        unk = metadata.integer("tokenizer.ggml.unknown_token_id", -1)
+        options = ffi.new(
+            "struct lk_bpe_options *",
+            {
+                "seed": int.from_bytes(os.urandom(8), "little"),
+                "pretok": pretok,
+                "ignore_merges": self._pre in _LLAMA3_FAMILY,
+                "unk_id": unk if unk < len(tokens) else -1,
+            },
+        )
+        self._bpe = _build(tokens, types, merges, options)
+        self._offsets = lib.lk_bpe_offsets(self._bpe)
+        self._bytes = ffi.buffer(lib.lk_bpe_bytes(self._bpe), self._offsets[len(tokens)])
+        super().__init__(metadata, types)
+        self.nl_id = self._single(b"\n")
+
+    def token_bytes(self, token: int) -> bytes:
+        """Bytes that a token adds to a text; of a control token, its name."""
+        self._check_id(token)
+        data: bytes = self._bytes[self._offsets[token] : self._offsets[token + 1]]
+        return data
+
+    def _single(self, byte: bytes) -> int | None:
+        try:
+            return self._encode_plain(byte, True)[0]
+        except InvalidArgumentError:
+            return None
+
+    def _default_adds(self) -> tuple[bool, bool]:
+        return self._pre in _LLAMA3_FAMILY, False
+
+    def _encode_plain(self, text: bytes, first: bool) -> list[int]:
+        ids = ffi.new("int32_t[]", len(text))
+        count = ffi.new("size_t *")
+        status = lib.lk_bpe_encode(self._bpe, text, len(text), ids, len(text), count)
+        if status == lib.LK_ERR_UNSUPPORTED:
+            raise InvalidArgumentError(
+                "the text holds a byte that this vocabulary has no token for, nor an unknown token"
+            )
+        check(status, "encoding a text")
+        found: list[int] = ffi.unpack(ids, count[0])
+        return found
+
+
+def _build(tokens: StringArray, types: bytes, merges: StringArray, options: Any) -> Any:
+    out, bad = ffi.new("lk_bpe **"), ffi.new("size_t *")
+    token_strings, merge_strings = _strings(tokens), _strings(merges)
+    status = lib.lk_bpe_new(token_strings[0], types, merge_strings[0], options, out, bad)
+    if status == lib.LK_ERR_ARGUMENT and bad[0] < len(merges):
+        raise FormatError(
+            f"tokenizer.ggml.merges: entry {bad[0]} ({merges[bad[0]]!r}) is no pair of tokens that "
+            "makes a token"
+        )
+    if status == lib.LK_ERR_UNSUPPORTED:
+        raise FormatError("the vocabulary's strings are longer than 4 GiB")
+    check(status, "building the tokenizer's tables")
+    return ffi.gc(out[0], lib.lk_bpe_free)
+
+
+def _strings(array: StringArray) -> tuple[Any, Any]:
+    """Make what C sees of a string array, and what keeps its bytes alive."""
+    data = ffi.from_buffer("uint8_t[]", array.data)
+    strings = ffi.new(
+        "struct lk_strings *", (data, array.data.nbytes, len(array), array.length_width)
+    )
+    return strings, data
