@@ -33,7 +33,16 @@ LK_INLINE int b32_has_fifth_bit(b32_type type) {
     return type == B32_q5_0 || type == B32_q5_1;
 }
 
-/* One block decoded, the plain way: every block is d, m if any, qh if any, quants. */
+/* Every block is d, m if any, qh if any, quants: byte offsets of the last two. */
+LK_INLINE int b32_fifth_at(b32_type type) {
+    return b32_has_min(type) ? 4 : 2;
+}
+
+LK_INLINE int b32_quants_at(b32_type type) {
+    return b32_fifth_at(type) + (b32_has_fifth_bit(type) ? 4 : 0);
+}
+
+/* One block decoded, the plain way. */
 typedef struct {
     uint8_t q[LK_QK32];
     float d;
@@ -41,8 +50,7 @@ typedef struct {
 } b32_values;
 
 LK_INLINE void b32_decode(b32_values *v, b32_type type, const uint8_t *w) {
-    const uint8_t *qh = w + (b32_has_min(type) ? 4 : 2);
-    const uint8_t *qs = qh + (b32_has_fifth_bit(type) ? 4 : 0);
+    const uint8_t *qh = w + b32_fifth_at(type), *qs = w + b32_quants_at(type);
     v->d = lk_f16_to_f32(lk_load_u16(w));
     v->m = b32_has_min(type) ? lk_f16_to_f32(lk_load_u16(w + 2)) : 0.0f;
     for (int j = 0; j < LK_QK32; j++) {
@@ -55,5 +63,16 @@ LK_INLINE void b32_decode(b32_values *v, b32_type type, const uint8_t *w) {
             v->q[j] |= (uint8_t)((qh[j / 8] >> (j % 8) & 1) << 4);
     }
 }
+
+/* What a dot multiplies: rows of w by columns of x. */
+typedef struct {
+    float *y;
+    ptrdiff_t y_stride;
+    const uint8_t *w;
+    size_t w_stride;
+    const char *x;
+    size_t x_stride;
+    int k;
+} b32_operands;
 
 #endif

@@ -33,8 +33,6 @@ typedef struct {
 
 LK_INLINE layout make_layout(b32_type type) {
     const int bytes = (int)b32_bytes(type);
-    const int fifth = b32_has_min(type) ? 4 : 2;
-    const int quants = fifth + (b32_has_fifth_bit(type) ? 4 : 0);
     const int second = 64 - 2 * bytes; /* blocks 2-3 end the second load */
     const __mmask64 upper_block = 0xffffffff00000000;
     const __m512i lane_u8x64 =
@@ -47,9 +45,9 @@ LK_INLINE layout make_layout(b32_type type) {
             _mm512_set1_epi8((char)(i * second)), upper_block, _mm512_set1_epi8((char)(i * second)),
             _mm512_set1_epi8((char)bytes));
         at.quants_u8x64[i] = _mm512_add_epi8(_mm512_add_epi8(block_u8x64, lane_u8x64),
-                                             _mm512_set1_epi8((char)quants));
+                                             _mm512_set1_epi8((char)b32_quants_at(type)));
         at.fifth_u8x64[i] = _mm512_add_epi8(_mm512_add_epi8(block_u8x64, eighth_u8x64),
-                                            _mm512_set1_epi8((char)fifth));
+                                            _mm512_set1_epi8((char)b32_fifth_at(type)));
     }
     const short d1 = (short)(bytes / 2), d2 = (short)(32 + second / 2), d3 = (short)(d2 + d1);
     at.scales_u16x32 = _mm512_castsi128_si512(
@@ -159,58 +157,77 @@ LK_INLINE float finish(b32_type type, const total *t) {
     return sum + (b32_has_min(type) ? offset : -(float)b32_zero(type) * offset);
 }
 
-/* One weight row with n_cols (a constant) columns. */
-LK_INLINE void dot_row(b32_type type, const layout *at, float *y, ptrdiff_t y_stride,
-                       const uint8_t *w, const char *x, size_t x_stride, int k, int n_cols) {
-    total t[MAX_COLS];
-    for (int c = 0; c < n_cols; c++) {
-        t[c].sum_f32x16[0] = t[c].sum_f32x16[1] = _mm512_setzero_ps();
-        t[c].offset_f32x4 = _mm_setzero_ps();
-    }
-    const int n_blocks = k / LK_QK32;
-    int b = 0;
-    for (; b + QUAD <= n_blocks; b += QUAD) {
-        const quad v = load_quad(type, at, w + (size_t)b * b32_bytes(type), QUAD);
+/* Rows row + i row_step by columns col + j; n_rows <= 2 and n_cols <= MAX_COLS are constants. */
+LK_INLINE void dot_tile(b32_type type, const layout *at, const b32_operands *m, int row,
+                        int row_step, int n_rows, int col, int n_cols) {
+    const char *x = m->x + col * m->x_stride;
+    const int n_blocks = m->k / LK_QK32;
+    total t[2][MAX_COLS];
+#pragma GCC unroll 2
+    for (int i = 0; i < n_rows; i++)
 #pragma GCC unroll 4
-        for (int c = 0; c < n_cols; c++)
-            add_quad(type, t + c, &v, x + c * x_stride, k, b, QUAD);
-    }
-    if (b < n_blocks) {
-        const quad v = load_quad(type, at, w + (size_t)b * b32_bytes(type), n_blocks - b);
+        for (int j = 0; j < n_cols; j++) {
+            t[i][j].sum_f32x16[0] = t[i][j].sum_f32x16[1] = _mm512_setzero_ps();
+            t[i][j].offset_f32x4 = _mm_setzero_ps();
+        }
+    for (int b = 0; b < n_blocks; b += QUAD) {
+        const uint8_t *w = m->w + row * m->w_stride + b * b32_bytes(type);
+        const int n = n_blocks - b;
+#pragma GCC unroll 2
+        for (int i = 0; i < n_rows; i++, w += row_step * m->w_stride) {
+            if (n >= QUAD) {
+                const quad v = load_quad(type, at, w, QUAD);
 #pragma GCC unroll 4
-        for (int c = 0; c < n_cols; c++)
-            add_quad(type, t + c, &v, x + c * x_stride, k, b, n_blocks - b);
-    }
+                for (int j = 0; j < n_cols; j++)
+                    add_quad(type, &t[i][j], &v, x + j * m->x_stride, m->k, b, QUAD);
+            } else {
+                const quad v = load_quad(type, at, w, n);
 #pragma GCC unroll 4
-    for (int c = 0; c < n_cols; c++)
-        y[c * y_stride] = finish(type, t + c);
-}
-
-LK_INLINE void dot_rows(b32_type type, float *y, ptrdiff_t y_stride, const uint8_t *w,
-                        size_t w_stride, const char *x, size_t x_stride, int k, int rows,
-                        int cols) {
-    const layout at = make_layout(type);
-    for (int r = 0; r < rows; r++, w += w_stride, y++) {
-        int c = 0;
-        for (; c + 4 <= cols; c += 4)
-            dot_row(type, &at, y + c * y_stride, y_stride, w, x + c * x_stride, x_stride, k, 4);
-        switch (cols - c) {
-        case 3:
-            dot_row(type, &at, y + c * y_stride, y_stride, w, x + c * x_stride, x_stride, k, 3);
-            break;
-        case 2:
-            dot_row(type, &at, y + c * y_stride, y_stride, w, x + c * x_stride, x_stride, k, 2);
-            break;
-        case 1:
-            dot_row(type, &at, y + c * y_stride, y_stride, w, x + c * x_stride, x_stride, k, 1);
+                for (int j = 0; j < n_cols; j++)
+                    add_quad(type, &t[i][j], &v, x + j * m->x_stride, m->k, b, n);
+            }
         }
     }
+#pragma GCC unroll 2
+    for (int i = 0; i < n_rows; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < n_cols; j++)
+            m->y[(col + j) * m->y_stride + row + i * row_step] = finish(type, &t[i][j]);
+}
+
+/* One column: rows r and r + rows / 2 together, two long streams that share the activations. */
+LK_INLINE void dot_rows(b32_type type, const b32_operands *m, int rows, int cols) {
+    const layout at = make_layout(type);
+    const int half = rows / 2;
+    if (cols == 1) {
+        for (int r = 0; r < half; r++)
+            dot_tile(type, &at, m, r, half, 2, 0, 1);
+        if (rows % 2)
+            dot_tile(type, &at, m, rows - 1, 0, 1, 0, 1);
+        return;
+    }
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < cols; c += MAX_COLS)
+            switch (cols - c) {
+            case 1:
+                dot_tile(type, &at, m, r, 0, 1, c, 1);
+                break;
+            case 2:
+                dot_tile(type, &at, m, r, 0, 1, c, 2);
+                break;
+            case 3:
+                dot_tile(type, &at, m, r, 0, 1, c, 3);
+                break;
+            default:
+                dot_tile(type, &at, m, r, 0, 1, c, 4);
+            }
 }
 
 #define DOT(type)                                                                                  \
     void dot_##type##_avx512(float *y, ptrdiff_t y_stride, const void *w, size_t w_stride,         \
                              const void *x, size_t x_stride, int k, int rows, int cols) {          \
-        dot_rows(B32_##type, y, y_stride, w, w_stride, x, x_stride, k, rows, cols);                \
+        const b32_operands m = {y, y_stride, w, w_stride, x, x_stride, k};                         \
+        dot_rows(B32_##type, &m, rows, cols);                                                      \
     }
 B32_TYPES(DOT)
 

@@ -1,0 +1,91 @@
+/*
+ * unpack_q4_0 q4_1 q5_0 q5_1 q8_0 into the tile of kernels.h: q[i / 4][row][i % 4], scale = d,
+ * min = -m (Q4_1 and Q5_1). A block of 8 rows is 8 vectors of 8 dwords; transposed, each is half of
+ * one 64-byte step of the tile. Rows that are missing are not read and become zero.
+ */
+#include "b32.h"
+
+#if LK_X86
+#include <immintrin.h>
+
+LK_BEGIN_AVX2
+
+#include "b32_avx2.h"
+
+#define ROWS 8 /* half a tile */
+
+/* Dword j of row i to dword i of row j, stored tile steps apart. */
+LK_INLINE void store_transposed(uint8_t *q, const __m256i row_u32x8[ROWS]) {
+    __m256i pair_u32x8[ROWS], quad_u32x8[ROWS]; /* of rows that meet in a 64-, a 128-bit lane */
+#pragma GCC unroll 8
+    for (int i = 0; i < ROWS; i += 2) {
+        pair_u32x8[i] = _mm256_unpacklo_epi32(row_u32x8[i], row_u32x8[i + 1]);
+        pair_u32x8[i + 1] = _mm256_unpackhi_epi32(row_u32x8[i], row_u32x8[i + 1]);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < ROWS; i += 4)
+#pragma GCC unroll 8
+        for (int j = 0; j < 2; j++) {
+            quad_u32x8[i + 2 * j] = _mm256_unpacklo_epi64(pair_u32x8[i + j], pair_u32x8[i + 2 + j]);
+            quad_u32x8[i + 2 * j + 1] =
+                _mm256_unpackhi_epi64(pair_u32x8[i + j], pair_u32x8[i + 2 + j]);
+        }
+#pragma GCC unroll 8
+    for (int i = 0; i < 4; i++) {
+        uint8_t *step = q + 4 * LK_TILE_ROWS * i;
+        _mm256_storeu_si256((__m256i *)step,
+                            _mm256_permute2x128_si256(quad_u32x8[i], quad_u32x8[i + 4], 0x20));
+        _mm256_storeu_si256((__m256i *)(step + 16 * LK_TILE_ROWS),
+                            _mm256_permute2x128_si256(quad_u32x8[i], quad_u32x8[i + 4], 0x31));
+    }
+}
+
+/* The halves at w in each row, sign bits flipped by `flip`; zeros for missing rows. */
+LK_INLINE __m256 load_scales(const uint8_t *w, size_t w_stride, int rows, int flip) {
+    uint16_t h[ROWS] = {0};
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+        h[r] = (uint16_t)(lk_load_u16(w + r * w_stride) ^ flip);
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)h));
+}
+
+/* One block of 8 rows, of which `rows` exist. */
+LK_INLINE void unpack_block(b32_type type, uint8_t *q, float *scale, float *min, const uint8_t *w,
+                            size_t w_stride, int rows) {
+    __m256i row_u8x32[ROWS];
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; r++) {
+        row_u8x32[r] = r < rows ? b32_quants_i8x32(type, w + r * w_stride) : _mm256_setzero_si256();
+        if (type == B32_q8_0 && r < rows)
+            row_u8x32[r] = _mm256_xor_si256(row_u8x32[r], _mm256_set1_epi8((char)0x80));
+    }
+    store_transposed(q, row_u8x32);
+    _mm256_storeu_ps(scale, load_scales(w, w_stride, rows, 0));
+    if (b32_has_min(type))
+        _mm256_storeu_ps(min, load_scales(w + 2, w_stride, rows, 0x8000));
+}
+
+LK_INLINE void unpack_rows(b32_type type, uint8_t *q, float *scale, float *min, const uint8_t *w,
+                           size_t w_stride, int k, int rows) {
+    for (int b = 0; b < k / LK_QK32; b++)
+        for (int r = 0; r < LK_TILE_ROWS; r += ROWS) {
+            uint8_t *q_at = q + LK_QK32 * LK_TILE_ROWS * b + 4 * r;
+            float *scale_at = scale + LK_TILE_ROWS * b + r;
+            float *min_at = b32_has_min(type) ? min + LK_TILE_ROWS * b + r : NULL;
+            const uint8_t *w_at = w + r * w_stride + b * b32_bytes(type);
+            if (rows - r >= ROWS)
+                unpack_block(type, q_at, scale_at, min_at, w_at, w_stride, ROWS);
+            else
+                unpack_block(type, q_at, scale_at, min_at, w_at, w_stride, rows - r);
+        }
+}
+
+#define UNPACK(type)                                                                               \
+    void unpack_##type##_avx2(uint8_t *q, float *scale, float *min, const void *w,                 \
+                              size_t w_stride, int k, int rows) {                                  \
+        unpack_rows(B32_##type, q, scale, min, w, w_stride, k, rows);                              \
+    }
+B32_TYPES(UNPACK)
+
+LK_END
+#endif
