@@ -7,7 +7,7 @@
  * vpackssdw. A 32-byte run holds several bit planes of 64 elements: broadcast to both halves and
  * shift each half by its own count. Loads stay inside the super-block; k has no tail.
  */
-#include "../blocks.h"
+#include "../k_quants.h"
 #include "../kernels.h"
 
 #if LK_X86
@@ -27,7 +27,6 @@ typedef struct {
 
 typedef void (*k_load_fn)(k_block *b, const void *super_block);
 
-#define UNROLL _Pragma("GCC unroll 4")
 #define LANE_ORDER16 _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)
 
 LK_INLINE __m512 lane_order(__m512 rows_f32x16) {
@@ -63,58 +62,15 @@ LK_INLINE void add_block(k_sum *sum, const k_block *b, const void *x, int k, int
     sum->bias = _mm512_fmadd_ps(b->bias, _mm512_loadu_ps(lk_act_s16(x, k) + i / 16), sum->bias);
 }
 
-/* n_rows by n_cols results; both are constants where this is inlined. */
-LK_INLINE void dot_tile(k_load_fn load, size_t bytes, int n_rows, int n_cols, float *y,
-                        ptrdiff_t y_row, ptrdiff_t y_col, const uint8_t *w, size_t w_row,
-                        const char *x, size_t x_stride, int k) {
-    k_sum sum[2][4];
-    UNROLL for (int r = 0; r < n_rows; r++) UNROLL for (int c = 0; c < n_cols; c++) sum[r][c].dot =
-        sum[r][c].bias = _mm512_setzero_ps();
-    for (int i = 0; i < k; i += LK_QK256, w += bytes) {
-        UNROLL for (int r = 0; r < n_rows; r++) {
-            k_block b;
-            load(&b, w + (size_t)r * w_row);
-            UNROLL for (int c = 0; c < n_cols; c++)
-                add_block(&sum[r][c], &b, x + (size_t)c * x_stride, k, i);
-        }
-    }
-    UNROLL for (int r = 0; r < n_rows; r++) UNROLL for (int c = 0; c < n_cols; c++)
-        y[r * y_row + c * y_col] =
-            _mm512_reduce_add_ps(_mm512_sub_ps(sum[r][c].dot, sum[r][c].bias));
+LK_INLINE k_sum zero_sum(void) {
+    return (k_sum){_mm512_setzero_ps(), _mm512_setzero_ps()};
 }
 
-/*
- * One column: two far row streams, which the prefetcher follows and which share activations. More:
- * a row at a time, its super-blocks unpacked once per four columns.
- */
-LK_INLINE void dot_all(k_load_fn load, size_t bytes, float *y, ptrdiff_t y_stride, const void *w,
-                       size_t w_stride, const void *x, size_t x_stride, int k, int rows, int cols) {
-    const uint8_t *w_u8 = (const uint8_t *)w;
-    const int far = cols == 1 ? rows / 2 : 0;
-    for (int r = 0; r < far; r++)
-        dot_tile(load, bytes, 2, 1, y + r, far, 0, w_u8 + (size_t)r * w_stride,
-                 (size_t)far * w_stride, (const char *)x, 0, k);
-    for (int r = 2 * far; r < rows; r++) {
-        const uint8_t *row = w_u8 + (size_t)r * w_stride;
-        for (int c = 0; c < cols; c += 4) {
-            float *out = y + c * y_stride + r;
-            const char *x_c = (const char *)x + (size_t)c * x_stride;
-            switch (cols - c) {
-            case 1:
-                dot_tile(load, bytes, 1, 1, out, 0, y_stride, row, 0, x_c, x_stride, k);
-                break;
-            case 2:
-                dot_tile(load, bytes, 1, 2, out, 0, y_stride, row, 0, x_c, x_stride, k);
-                break;
-            case 3:
-                dot_tile(load, bytes, 1, 3, out, 0, y_stride, row, 0, x_c, x_stride, k);
-                break;
-            default:
-                dot_tile(load, bytes, 1, 4, out, 0, y_stride, row, 0, x_c, x_stride, k);
-            }
-        }
-    }
+LK_INLINE float total(const k_sum *sum) {
+    return _mm512_reduce_add_ps(_mm512_sub_ps(sum->dot, sum->bias));
 }
+
+#include "dot_b256.h"
 
 /* ---- unpacking ---------------------------------------------------------------------------- */
 
@@ -169,7 +125,8 @@ LK_INLINE void load_head32(k_block *b, const void *p) {
 
 LK_INLINE void load_q2_K(k_block *b, const void *super_block) {
     const block_q2_K *w = (const block_q2_K *)super_block;
-    UNROLL for (int h = 0; h < 2; h++) {
+#pragma GCC unroll 4
+    for (int h = 0; h < 2; h++) {
         __m512i bits = load_twice(w->qs + 32 * h);
         b->q[2 * h] = and_bytes(_mm512_srlv_epi64(bits, by(0, 2)), 3);
         b->q[2 * h + 1] = and_bytes(_mm512_srlv_epi64(bits, by(4, 6)), 3);
@@ -197,7 +154,8 @@ LK_INLINE void load_q3_K(k_block *b, const void *super_block) {
     __m512i high = load_twice(w->hmask);
     /* Bit e / 32 goes to bit 2: vector j has groups 2 j and 2 j + 1 in its halves. A rotation may
      * carry between bytes, but not into bit 2. */
-    UNROLL for (int j = 0; j < 4; j++) {
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
         __m512i bits = load_twice(w->qs + 32 * (j / 2));
         __m512i low = and_bytes(_mm512_srlv_epi64(bits, by(j % 2 * 4, j % 2 * 4 + 2)), 3);
         b->q[j] =
@@ -212,13 +170,14 @@ LK_INLINE void load_q3_K(k_block *b, const void *super_block) {
     __m128i top = _mm_rorv_epi32(_mm_shuffle_epi8(tail, top_at), _mm_setr_epi32(28, 30, 0, 2));
     low = _mm_and_si128(low, _mm_set1_epi8(15));
     __m128i sc = _mm_ternarylogic_epi64(low, top, _mm_set1_epi8(0x30), 0xf8);
-    load_signed16(b, _mm_sub_epi8(sc, _mm_set1_epi8(32)), w->d, 4.0f);
+    load_signed16(b, _mm_sub_epi8(sc, _mm_set1_epi8(32)), w->d, LK_ZERO_Q3_K);
 }
 
 LK_INLINE void load_q4_K(k_block *b, const void *super_block) {
     const block_q4_K *w = (const block_q4_K *)super_block;
-    UNROLL for (int j = 0; j < 4; j++) b->q[j] =
-        and_bytes(_mm512_srlv_epi64(load_twice(w->qs + 32 * j), by(0, 4)), 15);
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++)
+        b->q[j] = and_bytes(_mm512_srlv_epi64(load_twice(w->qs + 32 * j), by(0, 4)), 15);
     load_head32(b, w);
 }
 
@@ -226,7 +185,8 @@ LK_INLINE void load_q5_K(k_block *b, const void *super_block) {
     const block_q5_K *w = (const block_q5_K *)super_block;
     __m512i high = load_twice(w->qh);
     /* Bit of group 2 j or 2 j + 1 to bit 4. */
-    UNROLL for (int j = 0; j < 4; j++) {
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
         __m512i low = and_bytes(_mm512_srlv_epi64(load_twice(w->qs + 32 * j), by(0, 4)), 15);
         __m512i fifth = _mm512_rorv_epi64(high, by((2 * j + 60) % 64, (2 * j + 61) % 64));
         b->q[j] = or_masked(low, fifth, 16);
@@ -236,29 +196,21 @@ LK_INLINE void load_q5_K(k_block *b, const void *super_block) {
 
 LK_INLINE void load_q6_K(k_block *b, const void *super_block) {
     const block_q6_K *w = (const block_q6_K *)super_block;
-    UNROLL for (int h = 0; h < 2; h++) {
+#pragma GCC unroll 4
+    for (int h = 0; h < 2; h++) {
         __m512i low = _mm512_loadu_si512(w->ql + 64 * h), high = load_twice(w->qh + 32 * h);
         b->q[2 * h] = or_masked(and_bytes(low, 15), _mm512_sllv_epi64(high, by(4, 2)), 0x30);
         b->q[2 * h + 1] = or_masked(and_bytes(_mm512_srli_epi64(low, 4), 15),
                                     _mm512_srlv_epi64(high, by(0, 2)), 0x30);
     }
-    load_signed16(b, _mm_loadu_si128((const __m128i *)w->scales), w->d, 32.0f);
+    load_signed16(b, _mm_loadu_si128((const __m128i *)w->scales), w->d, LK_ZERO_Q6_K);
 }
 
-/* ---- kernels ------------------------------------------------------------------------------ */
-
-#define DOT(name)                                                                                  \
-    void dot_##name##_avx512(float *y, ptrdiff_t y_stride, const void *w, size_t w_stride,         \
-                             const void *x, size_t x_stride, int k, int rows, int cols) {          \
-        dot_all(load_##name, sizeof(block_##name), y, y_stride, w, w_stride, x, x_stride, k, rows, \
-                cols);                                                                             \
-    }
-
-DOT(q2_K)
-DOT(q3_K)
-DOT(q4_K)
-DOT(q5_K)
-DOT(q6_K)
+LK_DOT_B256(q2_K, avx512)
+LK_DOT_B256(q3_K, avx512)
+LK_DOT_B256(q4_K, avx512)
+LK_DOT_B256(q5_K, avx512)
+LK_DOT_B256(q6_K, avx512)
 
 LK_END
 #endif
