@@ -1,0 +1,116 @@
+"""Small random models of any weight type, written by the `gguf` package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+import numpy.typing as npt
+from gguf import GGMLQuantizationType as Type
+
+WEIGHT_TYPES = (
+    Type.F32, Type.F16, Type.BF16, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0,
+    Type.Q2_K, Type.Q3_K, Type.Q4_K, Type.Q5_K, Type.Q6_K,
+)  # fmt: skip
+
+# Byte offsets of the float16 scales in a block of each quantised type.
+_SCALES = {
+    Type.Q4_0: (0,), Type.Q4_1: (0, 2), Type.Q5_0: (0,), Type.Q5_1: (0, 2), Type.Q8_0: (0,),
+    Type.Q2_K: (80, 82), Type.Q3_K: (108,), Type.Q4_K: (0, 2), Type.Q5_K: (0, 2),
+    Type.Q6_K: (208,),
+}  # fmt: skip
+
+
+def random_blocks(
+    rng: np.random.Generator, kind: Type, rows: int, k: int
+) -> npt.NDArray[np.uint8]:
+    """Random rows of blocks (rows, row bytes): every bit random, but scales like a model's."""
+    length, size = gguf.GGML_QUANT_SIZES[kind]
+    blocks = rng.integers(0, 256, (rows * k // length, size), dtype=np.uint8)
+    probe = blocks.copy()
+    for offset in _SCALES[kind]:
+        one = np.full(len(blocks), 1.0, dtype="<f2")
+        probe[:, offset : offset + 2] = one.view(np.uint8).reshape(-1, 2)
+    spread = float(gguf.quants.dequantize(probe, kind).std()) * np.sqrt(k)
+    for i, offset in enumerate(_SCALES[kind]):
+        # The second scale belongs to the minimum: near -0.5 * range for x = d q + m.
+        sign = -8.0 if i and kind in (Type.Q4_1, Type.Q5_1) else 1.0
+        scale = (sign * rng.uniform(0.5, 1.5, len(blocks)) / spread).astype("<f2")
+        blocks[:, offset : offset + 2] = scale.view(np.uint8).reshape(-1, 2)
+    return blocks.reshape(rows, -1)
+
+
+def _matrix(rng: np.random.Generator, kind: Type, rows: int, k: int) -> npt.NDArray[np.generic]:
+    if kind in _SCALES:
+        return random_blocks(rng, kind, rows, k)
+    values = (rng.standard_normal((rows, k)) / np.sqrt(k)).astype(np.float32)
+    return values if kind == Type.F32 else gguf.quants.quantize(values, kind)
+
+
+def write_random_model(
+    path: Path,
+    kind: Type,
+    *,
+    n_embd: int = 256,
+    n_ff: int = 512,
+    n_layer: int = 2,
+    n_head: int = 4,
+    n_kv_head: int = 2,
+    head_dim: int = 64,
+    n_vocab: int = 300,
+    n_ctx: int = 256,
+    tied: bool = False,
+    biases: bool = False,
+    rope_freqs: bool = False,
+    metadata: dict[str, float | int | str] | None = None,
+    seed: int = 0,
+) -> Path:
+    """Write a model whose matrices are all of one type; norms and biases are F32."""
+    rng = np.random.default_rng(seed)
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(n_ctx)
+    writer.add_embedding_length(n_embd)
+    writer.add_block_count(n_layer)
+    writer.add_feed_forward_length(n_ff)
+    writer.add_head_count(n_head)
+    writer.add_head_count_kv(n_kv_head)
+    writer.add_key_length(head_dim)
+    writer.add_value_length(head_dim)
+    writer.add_rope_dimension_count(head_dim)
+    writer.add_layer_norm_rms_eps(1e-5)
+    for key, value in (metadata or {}).items():
+        add = {float: writer.add_float32, int: writer.add_uint32, str: writer.add_string}
+        add[type(value)](key, value)  # type: ignore[operator]
+
+    def vector(name: str, n: int, around: float) -> None:
+        writer.add_tensor(name, (around + 0.1 * rng.standard_normal(n)).astype(np.float32))
+
+    def matrix(name: str, rows: int, k: int) -> None:
+        writer.add_tensor(name + ".weight", _matrix(rng, kind, rows, k), raw_dtype=kind)
+        if biases and name.startswith("blk."):
+            vector(name + ".bias", rows, 0.0)
+
+    matrix("token_embd", n_vocab, n_embd)
+    for i in range(n_layer):
+        p = f"blk.{i}."
+        vector(p + "attn_norm.weight", n_embd, 1.0)
+        matrix(p + "attn_q", n_head * head_dim, n_embd)
+        matrix(p + "attn_k", n_kv_head * head_dim, n_embd)
+        matrix(p + "attn_v", n_kv_head * head_dim, n_embd)
+        matrix(p + "attn_output", n_embd, n_head * head_dim)
+        vector(p + "ffn_norm.weight", n_embd, 1.0)
+        matrix(p + "ffn_gate", n_ff, n_embd)
+        matrix(p + "ffn_up", n_ff, n_embd)
+        matrix(p + "ffn_down", n_embd, n_ff)
+    vector("output_norm.weight", n_embd, 1.0)
+    if not tied:
+        matrix("output", n_vocab, n_embd)
+    if rope_freqs:
+        factors = np.linspace(1.0, 8.0, head_dim // 2).astype(np.float32)
+        writer.add_tensor("rope_freqs.weight", factors)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
