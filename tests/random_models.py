@@ -14,37 +14,41 @@ WEIGHT_TYPES = (
     Type.Q2_K, Type.Q3_K, Type.Q4_K, Type.Q5_K, Type.Q6_K,
 )  # fmt: skip
 
-# Byte offsets of the float16 scales in a block of each quantised type.
+# Where the float16 scales of a block lie, and their ratio to the first one that centres its values.
 _SCALES = {
-    Type.Q4_0: (0,), Type.Q4_1: (0, 2), Type.Q5_0: (0,), Type.Q5_1: (0, 2), Type.Q8_0: (0,),
-    Type.Q2_K: (80, 82), Type.Q3_K: (108,), Type.Q4_K: (0, 2), Type.Q5_K: (0, 2),
-    Type.Q6_K: (208,),
-}  # fmt: skip
+    Type.Q4_0: {0: 1.0},
+    Type.Q4_1: {0: 1.0, 2: -7.5},
+    Type.Q5_0: {0: 1.0},
+    Type.Q5_1: {0: 1.0, 2: -15.5},
+    Type.Q8_0: {0: 1.0},
+    Type.Q2_K: {80: 1.0, 82: 1.5},
+    Type.Q3_K: {108: 1.0},
+    Type.Q4_K: {0: 1.0, 2: 7.5},
+    Type.Q5_K: {0: 1.0, 2: 15.5},
+    Type.Q6_K: {208: 1.0},
+}
 
 
-def random_blocks(
-    rng: np.random.Generator, kind: Type, rows: int, k: int
-) -> npt.NDArray[np.uint8]:
+def _put_scales(blocks: npt.NDArray[np.uint8], kind: Type, d: npt.NDArray[np.floating]) -> None:
+    for offset, ratio in _SCALES[kind].items():
+        scale = (d * ratio).astype("<f2")
+        blocks[:, offset : offset + 2] = scale.view(np.uint8).reshape(-1, 2)
+
+
+def random_blocks(rng: np.random.Generator, kind: Type, rows: int, k: int, std: float) -> np.ndarray:
     """Random rows of blocks (rows, row bytes): every bit random, but scales like a model's."""
     length, size = gguf.GGML_QUANT_SIZES[kind]
     blocks = rng.integers(0, 256, (rows * k // length, size), dtype=np.uint8)
-    probe = blocks.copy()
-    for offset in _SCALES[kind]:
-        one = np.full(len(blocks), 1.0, dtype="<f2")
-        probe[:, offset : offset + 2] = one.view(np.uint8).reshape(-1, 2)
-    spread = float(gguf.quants.dequantize(probe, kind).std()) * np.sqrt(k)
-    for i, offset in enumerate(_SCALES[kind]):
-        # The second scale belongs to the minimum: near -0.5 * range for x = d q + m.
-        sign = -8.0 if i and kind in (Type.Q4_1, Type.Q5_1) else 1.0
-        scale = (sign * rng.uniform(0.5, 1.5, len(blocks)) / spread).astype("<f2")
-        blocks[:, offset : offset + 2] = scale.view(np.uint8).reshape(-1, 2)
+    _put_scales(blocks, kind, np.ones(len(blocks)))
+    unit = float(gguf.quants.dequantize(blocks, kind).std())
+    _put_scales(blocks, kind, std / unit * rng.uniform(0.5, 1.5, len(blocks)))
     return blocks.reshape(rows, -1)
 
 
-def _matrix(rng: np.random.Generator, kind: Type, rows: int, k: int) -> npt.NDArray[np.generic]:
+def _matrix(rng: np.random.Generator, kind: Type, rows: int, k: int, std: float) -> np.ndarray:
     if kind in _SCALES:
-        return random_blocks(rng, kind, rows, k)
-    values = (rng.standard_normal((rows, k)) / np.sqrt(k)).astype(np.float32)
+        return random_blocks(rng, kind, rows, k, std)
+    values = (std * rng.standard_normal((rows, k))).astype(np.float32)
     return values if kind == Type.F32 else gguf.quants.quantize(values, kind)
 
 
@@ -66,7 +70,11 @@ def write_random_model(
     metadata: dict[str, float | int | str] | None = None,
     seed: int = 0,
 ) -> Path:
-    """Write a model whose matrices are all of one type; norms and biases are F32."""
+    """Write a model whose matrices are all of one type; norms and biases are F32.
+
+    Scaled as networks are initialised: unit embeddings, products that keep the size of their
+    input, and those that add to the residual stream smaller by sqrt(2 n_layer).
+    """
     rng = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_context_length(n_ctx)
@@ -86,23 +94,25 @@ def write_random_model(
     def vector(name: str, n: int, around: float) -> None:
         writer.add_tensor(name, (around + 0.1 * rng.standard_normal(n)).astype(np.float32))
 
-    def matrix(name: str, rows: int, k: int) -> None:
-        writer.add_tensor(name + ".weight", _matrix(rng, kind, rows, k), raw_dtype=kind)
+    def matrix(name: str, rows: int, k: int, gain: float = 1.0) -> None:
+        weights = _matrix(rng, kind, rows, k, gain / np.sqrt(k))
+        writer.add_tensor(name + ".weight", weights, raw_dtype=kind)
         if biases and name.startswith("blk."):
             vector(name + ".bias", rows, 0.0)
 
-    matrix("token_embd", n_vocab, n_embd)
+    residual_gain = 1 / np.sqrt(2 * n_layer)
+    matrix("token_embd", n_vocab, n_embd, np.sqrt(n_embd))
     for i in range(n_layer):
         p = f"blk.{i}."
         vector(p + "attn_norm.weight", n_embd, 1.0)
         matrix(p + "attn_q", n_head * head_dim, n_embd)
         matrix(p + "attn_k", n_kv_head * head_dim, n_embd)
         matrix(p + "attn_v", n_kv_head * head_dim, n_embd)
-        matrix(p + "attn_output", n_embd, n_head * head_dim)
+        matrix(p + "attn_output", n_embd, n_head * head_dim, residual_gain)
         vector(p + "ffn_norm.weight", n_embd, 1.0)
         matrix(p + "ffn_gate", n_ff, n_embd)
         matrix(p + "ffn_up", n_ff, n_embd)
-        matrix(p + "ffn_down", n_embd, n_ff)
+        matrix(p + "ffn_down", n_embd, n_ff, residual_gain)
     vector("output_norm.weight", n_embd, 1.0)
     if not tied:
         matrix("output", n_vocab, n_embd)

@@ -19,7 +19,7 @@ def default_threads() -> int:
     except AttributeError:  # not Linux
         return os.cpu_count() or 1
     cores = {_core(cpu) for cpu in allowed}
-    return max(1, min(len(cores), math.ceil(_quota())))
+    return max(1, math.ceil(min(len(cores), _quota())))
 
 
 def _core(cpu: int) -> tuple[str, str]:
