@@ -35,7 +35,9 @@ def _put_scales(blocks: npt.NDArray[np.uint8], kind: Type, d: npt.NDArray[np.flo
         blocks[:, offset : offset + 2] = scale.view(np.uint8).reshape(-1, 2)
 
 
-def random_blocks(rng: np.random.Generator, kind: Type, rows: int, k: int, std: float) -> np.ndarray:
+def random_blocks(
+    rng: np.random.Generator, kind: Type, rows: int, k: int, std: float
+) -> np.ndarray:
     """Random rows of blocks (rows, row bytes): every bit random, but scales like a model's."""
     length, size = gguf.GGML_QUANT_SIZES[kind]
     blocks = rng.integers(0, 256, (rows * k // length, size), dtype=np.uint8)

@@ -31,7 +31,9 @@ def report(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     reporter = request.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None and _table:
-        reporter.write_line("\n\nNMSE of logits against float64 (largest over the ways to evaluate)")
+        reporter.write_line(
+            "\n\nNMSE of logits against float64 (largest over the ways to evaluate)"
+        )
         reporter.write_line(f"{'weights':8} {'cache':6} {'level':9} {'nmse':>9} {'limit':>9}")
         for weights, cache, level, error, limit in _table:
             reporter.write_line(f"{weights:8} {cache:6} {level:9} {error:9.1e} {limit:9.1e}")
