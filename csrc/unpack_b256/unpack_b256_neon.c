@@ -1,0 +1,90 @@
+/*
+ * unpack_q2_K q3_K q4_K q5_K q6_K into the tile of kernels.h: four rows at a time, their words of
+ * four codes, and their scales, brought side by side by TRN. Missing rows are not read and become
+ * zero. k is whole super-blocks: no tail.
+ */
+#include "../kernels.h"
+
+#if LK_ARM
+#include "../k_quants_neon.h"
+
+/* The four rows' vectors to v[i] at `to` + i * stride bytes, transposed in units of 32 bits. */
+LK_INLINE void store_side_by_side(void *to, size_t stride, uint32x4_t v[4]) {
+    neon_transpose(v);
+    LK_UNROLL
+    for (int i = 0; i < 4; i++)
+        vst1q_u8((uint8_t *)to + i * stride, vreinterpretq_u8_u32(v[i]));
+}
+
+LK_INLINE void unpack_codes(k_type type, uint8_t *q, const uint8_t *w, size_t w_stride,
+                            const int rows) {
+    LK_UNROLL
+    for (int i = 0; i < 16; i++) {
+        uint32x4_t v[4];
+        LK_UNROLL
+        for (int r = 0; r < 4; r++)
+            v[r] = r < rows ? vreinterpretq_u32_u8(k_codes16(type, w + r * w_stride, i / 2, i % 2))
+                            : vdupq_n_u32(0);
+        store_side_by_side(q + 16 * i * LK_TILE_ROWS, 4 * LK_TILE_ROWS, v);
+    }
+}
+
+/* Integers times the factor of each row. */
+LK_INLINE void unpack_floats(float *to, const int8x16_t bytes[4], const float factor[4],
+                             const int groups) {
+    int32x4_t wide[4][4];
+    LK_UNROLL
+    for (int r = 0; r < 4; r++)
+        k_widen(wide[r], bytes[r]);
+    LK_UNROLL
+    for (int i = 0; i < groups / 4; i++) {
+        uint32x4_t v[4];
+        LK_UNROLL
+        for (int r = 0; r < 4; r++)
+            v[r] = vreinterpretq_u32_f32(vmulq_n_f32(vcvtq_f32_s32(wide[r][i]), factor[r]));
+        store_side_by_side(to + 4 * i * LK_TILE_ROWS, 4 * LK_TILE_ROWS, v);
+    }
+}
+
+LK_INLINE void unpack_rows(k_type type, uint8_t *q, float *scale, float *min, const uint8_t *w,
+                           size_t w_stride, int k, const int rows) {
+    const int groups = LK_QK256 / k_group(type);
+    for (int e = 0; e < k; e += LK_QK256, w += k_bytes(type)) {
+        int8x16_t scales[4], mins[4];
+        float d[4] = {0}, dmin[4] = {0};
+        LK_UNROLL
+        for (int r = 0; r < 4; r++) {
+            scales[r] = mins[r] = vdupq_n_s8(0);
+            if (r < rows) {
+                const k_scales s = k_scales_of(type, w + r * w_stride);
+                scales[r] = s.scale;
+                mins[r] = s.min;
+                d[r] = s.d;
+                dmin[r] = s.dmin;
+            }
+        }
+        unpack_codes(type, q + e * LK_TILE_ROWS, w, w_stride, rows);
+        unpack_floats(scale + e / k_group(type) * LK_TILE_ROWS, scales, d, groups);
+        if (k_has_min(type))
+            unpack_floats(min + e / k_group(type) * LK_TILE_ROWS, mins, dmin, groups);
+    }
+}
+
+LK_INLINE void unpack(k_type type, uint8_t *q, float *scale, float *min, const uint8_t *w,
+                      size_t w_stride, int k, int rows) {
+    for (int r = 0; r < LK_TILE_ROWS; r += 4) {
+        float *to = k_has_min(type) ? min + r : min;
+        if (rows - r >= 4)
+            unpack_rows(type, q + 4 * r, scale + r, to, w + r * w_stride, w_stride, k, 4);
+        else
+            unpack_rows(type, q + 4 * r, scale + r, to, w + r * w_stride, w_stride, k, rows - r);
+    }
+}
+
+#define UNPACK(type)                                                                               \
+    void unpack_##type##_neon(uint8_t *q, float *scale, float *min, const void *w,                 \
+                              size_t w_stride, int k, int rows) {                                  \
+        unpack(K_##type, q, scale, min, w, w_stride, k, rows);                                     \
+    }
+K_TYPES(UNPACK)
+#endif
