@@ -1,16 +1,10 @@
 /*
- * act_q8: x ~= d q with a scale per 32 (layout: "Quantised activations" in kernels.h).
- * q = round-half-even(x * (127 / max|x|)), so every level gives the same bytes. |x| * (127 /
- * max|x|) exceeds 127 by two roundings at most, hence |q| <= 127. A group whose d would be
- * subnormal counts as zeros: its reciprocal could overflow, and nothing downstream could tell the
- * difference.
+ * act_q8, the specification: x ~= d q with a scale per 32 (layout: "Quantised activations" in
+ * kernels.h), q = x * (127 / max|x|) rounded half to even. Every level gives the same bytes.
  */
-#include <float.h>
 #include <math.h>
 
-#include "../kernels.h"
-
-#define QK 32
+#include "act.h"
 
 static int32_t quantise(int8_t *q, const float *x, int n, float inverse) {
     int32_t sum = 0;
@@ -22,19 +16,18 @@ static int32_t quantise(int8_t *q, const float *x, int n, float inverse) {
 }
 
 void act_q8_scalar(void *act, const float *x, int k) {
+    const int n = ACT_QK, half = ACT_QK / 2;
     int8_t *q = act;
     float *d = (float *)(q + k);
-    float *s32 = d + k / QK;
-    float *s16 = s32 + k / QK;
-    for (int b = 0; b < k / QK; b++) {
-        float max = 0.0f;
-        for (int i = 0; i < QK; i++)
-            max = fmaxf(max, fabsf(x[QK * b + i]));
-        const int is_zero = max / 127.0f < FLT_MIN;
-        const float inverse = is_zero ? 0.0f : 127.0f / max;
-        const int32_t lo = quantise(q + QK * b, x + QK * b, QK / 2, inverse);
-        const int32_t hi = quantise(q + QK * b + QK / 2, x + QK * b + QK / 2, QK / 2, inverse);
-        d[b] = is_zero ? 0.0f : max / 127.0f;
+    float *s32 = d + k / n;
+    float *s16 = s32 + k / n;
+    for (int b = 0; b < k / n; b++, q += n, x += n) {
+        float max = 0.0f, inverse;
+        for (int i = 0; i < n; i++)
+            max = fmaxf(max, fabsf(x[i]));
+        d[b] = act_scale(max, &inverse);
+        const int32_t lo = quantise(q, x, half, inverse);
+        const int32_t hi = quantise(q + half, x + half, half, inverse);
         s32[b] = d[b] * (float)(lo + hi);
         s16[2 * b] = d[b] * (float)lo;
         s16[2 * b + 1] = d[b] * (float)hi;
