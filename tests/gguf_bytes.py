@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 
-from llamacpp.errors import ModelFileError
 from llamacpp.format.types import GGMLType, ValueType
 
 U8, I8, U16, I16 = ValueType.UINT8, ValueType.INT8, ValueType.UINT16, ValueType.INT16
@@ -137,8 +136,6 @@ class BytesSource:
         self.bytes_read = 0
 
     def read_at(self, offset: int, into: memoryview) -> int:
-        if offset > len(self.data):
-            raise ModelFileError("read beyond the end")
         piece = self.data[offset : offset + len(into)]
         into[: len(piece)] = piece
         self.bytes_read += len(piece)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from llamacpp.errors import UnsupportedError
-from llamacpp.format.header import ByteSource, HeaderBytes
+from llamacpp.format.header import ByteSource, HeaderBytes, quote
 from llamacpp.format.metadata import Metadata, MetadataArray, NumericArray, StringArray
 from llamacpp.format.sniff import describe_foreign
 from llamacpp.format.strings import walk_strings
@@ -42,7 +42,6 @@ MAX_NAME_BYTES = 63  # the reference implementation's 64 with a terminator
 MAX_DIMS = 4
 MAX_ELEMENTS = 2**63 - 1
 
-_VERSION = struct.Struct("<I")
 _SCALARS = {kind: struct.Struct("<" + kind.code) for kind in ValueType if kind.code}
 _VALUE_TYPES = {int(kind): kind for kind in ValueType}
 _TENSOR_TYPES = {int(kind): kind for kind in GGMLType}
@@ -88,17 +87,13 @@ class GGUFHeader:
     data_offset: int
 
 
-def parse_header(source: ByteSource, part: int = 0) -> GGUFHeader:
+def parse_header(source: ByteSource) -> GGUFHeader:
     """Parse the header of a GGUF file.
 
     Reads no more than the header and a megabyte, and creates no object per array element.
 
-    Args:
-        source: the file.
-        part: its index in a model of several parts, kept in each `TensorInfo`.
-
     Raises:
-        FormatError: the bytes break a rule of the format.
+        FormatError: the bytes are no GGUF, or break a rule of the format.
         UnsupportedError: a valid file of a kind that is not supported (big-endian, a later
             version, a removed or unknown tensor type, nested arrays).
         ModelFileError: the source cannot be read.
@@ -120,40 +115,19 @@ def parse_header(source: ByteSource, part: int = 0) -> GGUFHeader:
     tensors: dict[str, TensorInfo] = {}
     for name, kind, shape, offset in directory:
         if name in tensors:
-            raise header.error(f"tensor {name!r} is listed twice")
-        if offset % alignment:
-            raise header.error(
-                f"tensor {name!r}: offset {offset} is not a multiple of the alignment {alignment}"
-            )
-        rows = 1
-        for extent in shape[1:]:
-            rows *= extent
-        info = TensorInfo(
-            name, kind, shape, data_offset + offset, rows * kind.row_nbytes(shape[0]), part
-        )
-        if info.offset + info.nbytes > header.file_nbytes:
-            raise header.error(
-                f"tensor {name!r} ends at byte {info.offset + info.nbytes}, but the file has "
-                f"{header.file_nbytes} bytes: the download is incomplete or the file is damaged"
-            )
-        tensors[name] = info
+            raise header.error(f"tensor {quote(name)} is listed twice")
+        tensors[name] = _place(header, name, kind, shape, offset, data_offset, alignment)
     _check_overlap(header, tensors)
     return GGUFHeader(version, alignment, metadata, tensors, data_offset)
 
 
 def _read_version(header: HeaderBytes) -> int:
-    if header.file_nbytes == 0:
-        raise header.error("the file is empty")
     start = bytes(header.peek(64))
     if start[:4] != MAGIC:
-        foreign = describe_foreign(start)
-        if foreign is not None:
-            raise UnsupportedError(f"{header.name}: not a GGUF file: {foreign}")
-        raise header.error(
-            f'not a GGUF file: it starts with {start[:4]!r}, where a GGUF file has b"GGUF"'
-        )
+        seen = describe_foreign(start) or f"it starts with {start[:4]!r} instead of {MAGIC!r}"
+        raise header.error(f"not a GGUF file: {seen}")
     header.pos = len(MAGIC)
-    (version,) = header.take(_VERSION, "the version")
+    version = header.take_u32("the version")
     if version in (1, 2, 3):
         return version
     if version and version & 0xFFFF == 0:
@@ -195,8 +169,8 @@ def _read_text(header: HeaderBytes, width: int, limit: int, what: str) -> str:
 def _read_entry(header: HeaderBytes, metadata: Metadata, width: int) -> None:
     key = _read_text(header, width, MAX_KEY_BYTES, "a metadata key")
     if key in metadata:
-        raise header.error(f"metadata {key!r} is given twice")
-    what = f"metadata {key!r}"
+        raise header.error(f"metadata {quote(key)} is given twice")
+    what = f"metadata {quote(key)}"
     kind = _value_type(header, what)
     if kind is ValueType.ARRAY:
         metadata._add(key, kind, _read_array(header, width, what))
@@ -270,7 +244,7 @@ def _alignment(header: HeaderBytes, metadata: Metadata) -> int:
 
 def _read_tensor(header: HeaderBytes, width: int) -> tuple[str, GGMLType, tuple[int, ...], int]:
     name = _read_text(header, width, MAX_NAME_BYTES, "a tensor name")
-    what = f"tensor {name!r}"
+    what = f"tensor {quote(name)}"
     n_dims = header.take_u32(what)
     if not 1 <= n_dims <= MAX_DIMS:
         raise header.error(f"{what} has {n_dims} dimensions; 1 to {MAX_DIMS} are allowed")
@@ -307,12 +281,39 @@ def _refuse_type(header: HeaderBytes, what: str, number: int) -> NoReturn:
     )
 
 
+def _place(
+    header: HeaderBytes,
+    name: str,
+    kind: GGMLType,
+    shape: tuple[int, ...],
+    offset: int,
+    data_offset: int,
+    alignment: int,
+) -> TensorInfo:
+    """Turn an offset within the data into a checked position in the file."""
+    if offset % alignment:
+        raise header.error(
+            f"tensor {quote(name)}: offset {offset} is not a multiple of the alignment {alignment}"
+        )
+    rows = 1
+    for extent in shape[1:]:
+        rows *= extent
+    nbytes = rows * kind.row_nbytes(shape[0])
+    end = data_offset + offset + nbytes
+    if end > header.file_nbytes:
+        raise header.error(
+            f"tensor {quote(name)} ends at byte {end}, but the file has {header.file_nbytes} "
+            "bytes: the download is incomplete or the file is damaged"
+        )
+    return TensorInfo(name, kind, shape, data_offset + offset, nbytes)
+
+
 def _check_overlap(header: HeaderBytes, tensors: dict[str, TensorInfo]) -> None:
     """Refuse tensors that share bytes; gaps between them are harmless."""
     previous: TensorInfo | None = None
     for info in sorted(tensors.values(), key=lambda info: info.offset):
         if previous is not None and info.offset < previous.offset + previous.nbytes:
-            raise header.error(f"tensors {previous.name!r} and {info.name!r} overlap")
+            raise header.error(f"tensors {quote(previous.name)} and {quote(info.name)} overlap")
         previous = info
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from llamacpp.errors import FormatError, ModelFileError
 from llamacpp.format.pages import advise_huge_pages
 
-__all__ = ["HEADER_CAP", "ByteSource", "HeaderBytes"]
+__all__ = ["HEADER_CAP", "ByteSource", "HeaderBytes", "quote"]
 
 HEADER_CAP = 256 << 20
 """Longest header read, in bytes: over ten times the largest vocabularies known (some 20 MB).
@@ -140,3 +140,8 @@ class HeaderBytes:
     def error(self, message: str) -> FormatError:
         """Build a FormatError that names the file."""
         return FormatError(f"{self.name}: {message}")
+
+
+def quote(text: str) -> str:
+    """Quote a name from the file for a message: escaped, and cut if it is long."""
+    return repr(text) if len(text) <= 80 else repr(text[:80]) + "..."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -15,7 +15,7 @@ from llamacpp.format.metadata import Metadata
 
 __all__ = ["ModelFile", "Part"]
 
-_PART_NAME = re.compile(r"(?P<prefix>.*)-(?P<index>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
+_PART_NAME = re.compile(r"(?P<prefix>.*)-(?P<index>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,11 @@ class ModelFile:
         self.alignment = first.alignment
         self.nbytes = sum(part.mapping.nbytes for part in self.parts)
         self.tensors: dict[str, TensorInfo] = {}
-        for part in self.parts:
+        for index, part in enumerate(self.parts):
             for name, info in part.header.tensors.items():
                 if name in self.tensors:
                     raise FormatError(f"{part.mapping.path}: tensor {name!r} is in two parts")
-                self.tensors[name] = info
+                self.tensors[name] = replace(info, part=index) if index else info
         _check_tensor_count(self.parts, len(self.tensors))
 
     def check_unchanged(self) -> None:
@@ -106,20 +106,20 @@ class ModelFile:
         return f"<ModelFile {str(self.path)!r}: {state}>"
 
 
-def _open_part(path: Path, index: int) -> Part:
+def _open_part(path: Path) -> Part:
     mapping = MappedFile(path)
-    return Part(mapping, parse_header(mapping, index))
+    part = Part(mapping, parse_header(mapping))
+    mapping.check_unchanged()  # what was parsed is what is mapped
+    return part
 
 
 def _open_parts(path: Path) -> tuple[Part, ...]:
     """Open `path`, and the rest of the model if it is one of several parts."""
     name = _PART_NAME.fullmatch(path.name)
-    given = int(name["index"]) - 1 if name else 0
-    opened = _open_part(path, given)
+    opened = _open_part(path)
     count = opened.header.metadata.integer("split.count", 1)
     if count <= 1:  # an ordinary file, whatever its name
-        given = 0
-        return (opened if given == 0 and not name else _open_part(path, 0),)
+        return (opened,)
     if name is None:
         raise ModelFileError(
             f"{path}: is one of {count} parts of a model; their names must be "
@@ -129,6 +129,9 @@ def _open_parts(path: Path) -> tuple[Part, ...]:
         raise FormatError(
             f"{path}: the name says {int(name['count'])} parts, but split.count is {count}"
         )
+    given = int(name["index"]) - 1
+    if not 0 <= given < count:
+        raise FormatError(f"{path}: there is no part {given + 1} of {count}: the file was misnamed")
     parts = []
     for index in range(count):
         part_path = path.with_name(f"{name['prefix']}-{index + 1:05d}-of-{count:05d}.gguf")
@@ -136,7 +139,7 @@ def _open_parts(path: Path) -> tuple[Part, ...]:
             raise ModelFileError(
                 f"{part_path}: missing; it is part {index + 1} of {count} of the model"
             )
-        part = opened if index == given else _open_part(part_path, index)
+        part = opened if index == given else _open_part(part_path)
         _check_place(part, index, count)
         parts.append(part)
     return tuple(parts)
