@@ -1,0 +1,15 @@
+/* gemm_neon.h with SDOT by element. */
+#include "../kernels.h"
+
+#if LK_ARM
+#include "../neon.h"
+
+#define LEVEL(name) name##_neon_dot
+#define DOT_LANE(acc, w, a, lane) vdotq_laneq_s32(acc, w, a, lane)
+
+LK_BEGIN_NEON_DOT
+
+#include "gemm_neon.h"
+
+LK_END
+#endif
