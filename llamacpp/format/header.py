@@ -23,6 +23,7 @@ A longer one is either hostile or not a header, and would take this much private
 
 _FIRST_READ = 64 << 10
 _LARGEST_READ = 1 << 20  # bounds what is read beyond the header's end
+_HUGE_PAGE = 2 << 20
 
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
@@ -61,8 +62,8 @@ class HeaderBytes:
         self.have = 0
         self._source = source
         self._limit = min(source.nbytes, HEADER_CAP)
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        self._mapping = mmap.mmap(-1, max(self._limit, 1), flags=flags)
+        room = (self._limit // _HUGE_PAGE + 1) * _HUGE_PAGE  # the last bytes get a huge page too
+        self._mapping = mmap.mmap(-1, room, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._private = memoryview(self._mapping)
         self.memory = self._private.toreadonly()
 

@@ -15,7 +15,9 @@ from llamacpp.format.metadata import Metadata
 
 __all__ = ["ModelFile", "Part"]
 
-_PART_NAME = re.compile(r"(?P<prefix>.*)-(?P<index>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf", re.DOTALL)
+_PART_NAME = re.compile(
+    r"(?P<prefix>.*)-(?P<index>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf", re.DOTALL
+)
 
 
 @dataclass(frozen=True)
