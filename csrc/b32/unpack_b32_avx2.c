@@ -10,6 +10,9 @@
 
 LK_BEGIN_AVX2
 
+/* Sixteen short streams are too many for the hardware prefetcher. Prefetches never fault. */
+#define PREFETCH_BYTES 256
+
 #include "b32_avx2.h"
 
 #define ROWS 8 /* half a tile */
@@ -52,6 +55,8 @@ LK_INLINE __m256 load_scales(const uint8_t *w, size_t w_stride, int rows, int fl
 /* One block of 8 rows, of which `rows` exist. */
 LK_INLINE void unpack_block(b32_type type, uint8_t *q, float *scale, float *min, const uint8_t *w,
                             size_t w_stride, int rows) {
+    for (int r = 0; r < rows; r++)
+        _mm_prefetch((const char *)w + r * w_stride + PREFETCH_BYTES, _MM_HINT_T0);
     __m256i row_u8x32[ROWS];
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++) {
