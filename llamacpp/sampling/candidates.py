@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from llamacpp.sampling import _ops as ops
+from llamacpp import ops
 
 __all__ = [
     "Candidates",

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from llamacpp import ops
 from llamacpp.errors import InvalidArgumentError
-from llamacpp.sampling import _ops as ops
 
 __all__ = ["TokenLogprobs", "logprobs"]
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from llamacpp import ops
 from llamacpp.errors import InvalidArgumentError
-from llamacpp.sampling import _ops as ops
 from llamacpp.sampling import candidates as cut
 from llamacpp.sampling.candidates import Candidates
 from llamacpp.sampling.generator import SplitMix64, fresh_seed
