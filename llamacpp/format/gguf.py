@@ -183,7 +183,7 @@ def _read_entry(header: HeaderBytes, metadata: Metadata, width: int) -> None:
             raise header.error(f"{what} is a boolean with the value {byte}; 0 or 1 are allowed")
         metadata._add(key, kind, bool(byte))
     else:
-        metadata._add(key, kind, header.take(_SCALARS[kind], what)[0])
+        metadata._add(key, kind, header.take(_SCALARS[kind], what))
 
 
 def _value_type(header: HeaderBytes, what: str) -> ValueType:

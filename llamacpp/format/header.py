@@ -63,7 +63,12 @@ class HeaderBytes:
         self._source = source
         self._limit = min(source.nbytes, HEADER_CAP)
         room = (self._limit // _HUGE_PAGE + 1) * _HUGE_PAGE  # the last bytes get a huge page too
-        self._mapping = mmap.mmap(-1, room, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        try:
+            self._mapping = mmap.mmap(-1, room, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        except OSError as error:
+            raise ModelFileError(
+                f"{self.name}: cannot reserve {room >> 20} MiB to read the header: {error.strerror}"
+            ) from error
         self._private = memoryview(self._mapping)
         self.memory = self._private.toreadonly()
 
@@ -108,29 +113,32 @@ class HeaderBytes:
                 raise ModelFileError(f"{self.name}: the file became shorter while it was read")
             self.have += got
 
-    def take(self, layout: struct.Struct, what: str) -> tuple[int, ...]:
-        """Unpack `layout` at the cursor and step over it."""
-        start, end = self.pos, self.pos + layout.size
-        if end > self.have:
-            self.require(layout.size, what)
-        self.pos = end
-        return layout.unpack_from(self.memory, start)
+    def take(self, layout: struct.Struct, what: str) -> int | float:
+        """Step over one number and return it."""
+        value: int | float = layout.unpack_from(self.memory, self._step(layout.size, what))[0]
+        return value
 
     def take_u32(self, what: str) -> int:
-        """Step over an unsigned 32-bit number."""
-        return self.take(_U32, what)[0]
+        """Step over an unsigned 32-bit number and return it."""
+        return self.take_size(4, what)
 
     def take_size(self, width: int, what: str) -> int:
-        """Step over a length or count of `width` bytes: 4 or 8."""
-        return self.take(_U32 if width == 4 else _U64, what)[0]
+        """Step over a length or count of `width` bytes, 4 or 8, and return it."""
+        layout = _U32 if width == 4 else _U64
+        value: int = layout.unpack_from(self.memory, self._step(width, what))[0]
+        return value
 
     def take_bytes(self, nbytes: int, what: str) -> memoryview:
         """Step over `nbytes` bytes and return a view of them."""
-        start, end = self.pos, self.pos + nbytes
-        if end > self.have:
+        start = self._step(nbytes, what)
+        return self.memory[start : self.pos]
+
+    def _step(self, nbytes: int, what: str) -> int:
+        start = self.pos
+        if start + nbytes > self.have:
             self.require(nbytes, what)
-        self.pos = end
-        return self.memory[start:end]
+        self.pos = start + nbytes
+        return start
 
     def peek(self, nbytes: int) -> memoryview:
         """View up to `nbytes` bytes at the cursor: fewer where the file ends."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import subprocess
 import sys
 from pathlib import Path
 
@@ -30,6 +31,16 @@ def large_file(path: Path, header_strings: int = 0) -> Path:
     path.write_bytes(data.replace(one, many))
     os.truncate(path, path.stat().st_size - 4 + 4 * n)
     return path
+
+
+def run_python(code: str, *arguments: object) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
 
 
 class CountingFile(MappedFile):
@@ -89,6 +100,33 @@ def test_opening_real_vocabularies_makes_no_object_per_entry(data_dir: Path) -> 
     file = ModelFile(data_dir / "vocab" / "llama-bpe.gguf")
     assert sys.getallocatedblocks() - before < 1000
     assert len(file.metadata.strings("tokenizer.ggml.tokens")) == 128_256
+
+
+def test_a_limit_on_memory_is_a_model_file_error(tmp_path: Path) -> None:
+    code = (
+        "import resource, sys\n"
+        "from llamacpp.errors import ModelFileError\n"
+        "from llamacpp.format import ModelFile\n"
+        "used = 4096 * int(open('/proc/self/statm').read().split()[0])\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[2]),) * 2)\n"
+        "try: ModelFile(sys.argv[1])\n"
+        "except ModelFileError as error: print(error)\n"
+    )
+    path = large_file(tmp_path / "m.gguf")
+    assert "cannot map: [Errno 12]" in run_python(code, path, 10 << 20)
+    assert "cannot reserve 66 MiB to read the header" in run_python(code, path, 80 << 20)
+
+
+def test_reading_a_file_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from llamacpp.tensors import map_tensors\n"
+        "from llamacpp.format import ModelFile\n"
+        "map_tensors(ModelFile(sys.argv[1]))\n"
+        "print(*{'numpy', 'sentencepiece', 'jinja2', 'ctypes'} & set(sys.modules))\n"
+    )
+    (tmp_path / "m.gguf").write_bytes(SMALL)
+    assert run_python(code, tmp_path / "m.gguf").strip() == ""
 
 
 def test_values_survive_the_file_they_came_from(tmp_path: Path) -> None:
