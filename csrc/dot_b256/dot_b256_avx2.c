@@ -72,6 +72,8 @@ LK_INLINE k_sum zero_sum(void) {
     return (k_sum){_mm256_setzero_ps(), _mm256_setzero_ps()};
 }
 
+/* One copy for all types: with sixteen registers the super-block goes through memory anyway. */
+#define LK_DOT_ROW static __attribute__((noinline))
 #include "dot_b256.h"
 
 /* ---- unpacking ---------------------------------------------------------------------------- */
