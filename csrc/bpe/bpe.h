@@ -23,7 +23,8 @@ struct lk_pair_slot {
     uint32_t result;
 };
 
-/* Whether the merges lead from a token's bytes to that one token; found out when first asked. */
+/* Whether the merges lead from a token's bytes to that one token; found out when first asked.
+   No from the start for tokens that plain text never becomes. */
 enum lk_whole { LK_WHOLE_UNKNOWN = 0, LK_WHOLE_YES = 1, LK_WHOLE_NO = 2 };
 
 struct lk_bpe {

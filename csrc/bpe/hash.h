@@ -52,12 +52,10 @@ static inline int lk_same_bytes(const uint8_t *a, const uint8_t *b, size_t n) {
         return memcmp(a, b, n) == 0;
     }
     if (n >= 8) {
-        return lk_read_u64(a) == lk_read_u64(b) &&
-               lk_read_u64(a + n - 8) == lk_read_u64(b + n - 8);
+        return lk_read_u64(a) == lk_read_u64(b) && lk_read_u64(a + n - 8) == lk_read_u64(b + n - 8);
     }
     if (n >= 4) {
-        return lk_read_u32(a) == lk_read_u32(b) &&
-               lk_read_u32(a + n - 4) == lk_read_u32(b + n - 4);
+        return lk_read_u32(a) == lk_read_u32(b) && lk_read_u32(a + n - 4) == lk_read_u32(b + n - 4);
     }
     return n == 0 || (a[0] == b[0] && a[n / 2] == b[n / 2] && a[n - 1] == b[n - 1]);
 }

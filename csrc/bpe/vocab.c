@@ -67,26 +67,33 @@ static inline int alphabet_byte(uint32_t code) {
     return code <= 32 ? (int)code : code <= 66 ? (int)code + 94 : code == 67 ? 173 : -1;
 }
 
-/* Bytes that a string in GPT-2's alphabet spells, into `out`; their number, or SIZE_MAX if it
-   holds another character. */
-static size_t spell_bytes(const uint8_t *text, size_t n, uint8_t *out) {
-    size_t length = 0;
-    for (size_t i = 0; i < n; i++) {
+/* Bytes that a string in GPT-2's alphabet spells, into `out`; returns their number. Stops at a
+   character outside the alphabet, such as a space; *used: bytes of the string read. */
+static size_t spell_bytes(const uint8_t *text, size_t n, uint8_t *out, size_t *used) {
+    size_t length = 0, i = 0;
+    for (; i < n; i++) {
         uint32_t code = text[i];
         if (code > 32 && code < 127) {
             out[length++] = (uint8_t)code;
             continue;
         }
         if (code < 0xC2 || code > 0xDF || i + 1 == n || (text[i + 1] & 0xC0) != 0x80) {
-            return SIZE_MAX;
+            break;
         }
-        int byte = alphabet_byte((code & 0x1F) << 6 | (text[++i] & 0x3F));
+        int byte = alphabet_byte((code & 0x1F) << 6 | (text[i + 1] & 0x3F));
         if (byte < 0) {
-            return SIZE_MAX;
+            break;
         }
         out[length++] = (uint8_t)byte;
+        i++;
     }
+    *used = i;
     return length;
+}
+
+static inline int has_bytes(const struct lk_bpe *bpe, uint32_t id, const uint8_t *text, size_t n) {
+    uint32_t start = bpe->offsets[id], end = bpe->offsets[id + 1];
+    return end - start == n && lk_same_bytes(bpe->bytes + start, text, n);
 }
 
 /* Slot of a text: its own, or the free one where it belongs. */
@@ -98,11 +105,8 @@ static struct lk_text_slot *text_slot(const struct lk_bpe *bpe, uint64_t hash, c
         if (!slot->id1) {
             return slot;
         }
-        if (slot->tag == tag) {
-            uint32_t start = bpe->offsets[slot->id1 - 1], end = bpe->offsets[slot->id1];
-            if (end - start == n && lk_same_bytes(bpe->bytes + start, text, n)) {
-                return slot;
-            }
+        if (slot->tag == tag && has_bytes(bpe, slot->id1 - 1, text, n)) {
+            return slot;
         }
     }
 }
@@ -133,10 +137,10 @@ const struct lk_pair_slot *lk_bpe_pair(const struct lk_bpe *bpe, uint32_t left, 
     return slot->key ? slot : NULL;
 }
 
-/* Slots for n entries, at most half full. */
+/* Slots for n entries, at most two thirds full. */
 static size_t table_size(size_t n) {
     size_t size = 16;
-    while (size < 2 * n) {
+    while (size < n + n / 2 + 1) {
         size *= 2;
     }
     return size;
@@ -146,11 +150,11 @@ static void add_tokens(struct lk_bpe *bpe, const struct lk_strings *tokens, cons
     struct string_reader reader = {tokens->data, 0, tokens->length_width};
     uint32_t at = 0;
     for (uint32_t id = 0; id < bpe->n_vocab; id++) {
-        size_t n;
+        size_t n, used;
         const uint8_t *text = next_string(&reader, &n);
         uint8_t *bytes = bpe->bytes + at;
-        size_t length = spell_bytes(text, n, bytes);
-        int plain = length != SIZE_MAX && length > 0;
+        size_t length = spell_bytes(text, n, bytes, &used);
+        int plain = used == n && n > 0;
         if (!plain || (types[id] >= TYPE_UNKNOWN && types[id] <= TYPE_USER_DEFINED)) {
             /* Text as it stands. It may come of merges only if it is spelled the same. */
             plain = plain && types[id] == TYPE_USER_DEFINED && length == n;
@@ -160,10 +164,14 @@ static void add_tokens(struct lk_bpe *bpe, const struct lk_strings *tokens, cons
         at += (uint32_t)length;
         bpe->offsets[id + 1] = at;
         if (!plain) {
+            bpe->whole[id] = LK_WHOLE_NO;
             continue;
         }
         uint64_t hash = lk_hash_bytes(bpe->seed, bytes, length);
         struct lk_text_slot *slot = text_slot(bpe, hash, bytes, length);
+        if (slot->id1) { /* of equal tokens the last counts */
+            bpe->whole[slot->id1 - 1] = LK_WHOLE_NO;
+        }
         *slot = (struct lk_text_slot){(uint32_t)(hash >> 32), id + 1};
         if (length == 1) {
             bpe->byte_id[bytes[0]] = id;
@@ -176,42 +184,49 @@ static void add_tokens(struct lk_bpe *bpe, const struct lk_strings *tokens, cons
 struct merge {
     uint8_t *bytes; /* left, then right */
     size_t left, both;
-    uint64_t hash[3]; /* of left, right and both */
+    uint64_t hash[2]; /* of left and right */
     uint64_t key;     /* of the pair */
     uint32_t result;
 };
 
-/* Reads "LEFT RIGHT", and asks for the places where the three texts should be. */
+/* Reads "LEFT RIGHT", and asks for the places where the two should be. */
 static int spell_merge(const struct lk_bpe *bpe, const uint8_t *text, size_t n,
                        struct merge *merge) {
-    size_t at = 0;
-    while (at < n && text[at] != ' ') {
-        at++;
-    }
-    size_t left = spell_bytes(text, at, merge->bytes);
-    if (left == SIZE_MAX || left == 0 || at == n) {
+    size_t space, used;
+    size_t left = spell_bytes(text, n, merge->bytes, &space);
+    if (left == 0 || space == n || text[space] != ' ') {
         return LK_ERR_ARGUMENT;
     }
-    size_t right = spell_bytes(text + at + 1, n - at - 1, merge->bytes + left);
-    if (right == SIZE_MAX || right == 0) {
+    size_t right = spell_bytes(text + space + 1, n - space - 1, merge->bytes + left, &used);
+    if (right == 0 || used != n - space - 1) {
         return LK_ERR_ARGUMENT;
     }
     merge->left = left;
     merge->both = left + right;
     merge->hash[0] = lk_hash_bytes(bpe->seed, merge->bytes, left);
     merge->hash[1] = lk_hash_bytes(bpe->seed, merge->bytes + left, right);
-    merge->hash[2] = lk_hash_bytes(bpe->seed, merge->bytes, left + right);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 2; i++) {
         __builtin_prefetch(&bpe->texts[(size_t)merge->hash[i] & bpe->text_mask]);
     }
     return LK_OK;
 }
 
+/* Token that a merge makes. Files list merges in the order of what they make, so that it is most
+   often what the merge before made, or the token after that. */
+static uint32_t find_result(const struct lk_bpe *bpe, const struct merge *m, uint32_t before) {
+    for (uint32_t id = before; id < bpe->n_vocab && id < before + 2; id++) {
+        if (bpe->whole[id] != LK_WHOLE_NO && has_bytes(bpe, id, m->bytes, m->both)) {
+            return id;
+        }
+    }
+    return lk_bpe_find(bpe, m->bytes, m->both);
+}
+
 /* Finds the three tokens, and asks for the place of the pair. */
-static int resolve_merge(const struct lk_bpe *bpe, struct merge *m) {
+static int resolve_merge(const struct lk_bpe *bpe, struct merge *m, uint32_t before) {
     uint32_t left = find_hashed(bpe, m->hash[0], m->bytes, m->left);
     uint32_t right = find_hashed(bpe, m->hash[1], m->bytes + m->left, m->both - m->left);
-    m->result = find_hashed(bpe, m->hash[2], m->bytes, m->both);
+    m->result = find_result(bpe, m, before);
     if (left == LK_NO_ID || right == LK_NO_ID || m->result == LK_NO_ID) {
         return LK_ERR_ARGUMENT;
     }
@@ -236,7 +251,8 @@ static int add_batch(struct lk_bpe *bpe, struct string_reader *reader, struct me
         }
     }
     for (*done = 0; *done < count; ++*done) {
-        if (resolve_merge(bpe, &batch[*done])) {
+        uint32_t before = batch[*done ? *done - 1 : BATCH - 1].result;
+        if (resolve_merge(bpe, &batch[*done], before)) {
             return LK_ERR_ARGUMENT;
         }
     }
@@ -256,7 +272,7 @@ static int add_merges(struct lk_bpe *bpe, const struct lk_strings *merges, size_
     uint8_t *bytes = calloc(BATCH, longest + 1);
     int status = bytes ? LK_OK : LK_ERR_MEMORY;
     for (size_t i = 0; i < BATCH && !status; i++) {
-        batch[i].bytes = bytes + i * (longest + 1);
+        batch[i] = (struct merge){.bytes = bytes + i * (longest + 1)};
     }
     for (size_t i = 0, done = 0; i < merges->count && !status; i += done) {
         size_t left = merges->count - i;

@@ -34,6 +34,7 @@ _END_OF_TURN = (
     b"<end_of_turn>",
     b"<|endoftext|>",
     b"<|end_of_turn|>",
+    b"<end_of_utterance>",
     b"<EOT>",
     b"_<EOT>",
 )
@@ -290,6 +291,8 @@ class Tokenizer(ABC):
 def _utf8(text: str | bytes) -> bytes:
     if isinstance(text, bytes):
         return text
+    if not isinstance(text, str):
+        raise InvalidArgumentError(f"text must be str or bytes, not {type(text).__name__}")
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:

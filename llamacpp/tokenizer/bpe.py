@@ -107,8 +107,8 @@ def _build(tokens: StringArray, types: bytes, merges: StringArray, options: Any)
     status = lib.lk_bpe_new(token_strings[0], types, merge_strings[0], options, out, bad)
     if status == lib.LK_ERR_ARGUMENT and bad[0] < len(merges):
         raise FormatError(
-            f"tokenizer.ggml.merges: entry {bad[0]} ({merges[bad[0]]!r}) is no pair of tokens that "
-            "makes a token"
+            f"tokenizer.ggml.merges: entry {bad[0]} ({merges.raw(bad[0])!r}) is no pair of tokens "
+            "that makes a token"
         )
     if status == lib.LK_ERR_UNSUPPORTED:
         raise FormatError("the vocabulary's strings are longer than 4 GiB")

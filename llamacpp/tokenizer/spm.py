@@ -112,22 +112,23 @@ def _model_proto(
 ) -> bytes:
     """Serialise a sentencepiece ModelProto (sentencepiece_model.proto), fields by number.
 
-    The library insists on one unknown piece, on unique, non-empty names, and on all byte pieces
-    or none. What does not fit becomes a control piece, which no text turns into.
+    The library insists on one unknown piece, on unique names that are not empty and hold no NUL,
+    and on all byte pieces or none. What does not fit becomes a control piece, which no text turns
+    into.
     """
     kinds = bytearray(types)
     for i, kind in enumerate(kinds):
         if kind == UNKNOWN or (kind == BYTE and not byte_fallback):
             kinds[i] = CONTROL
-    names = {piece: i for i, piece in enumerate(pieces)}  # of equal texts the last counts
-    if len(names) < len(pieces) or b"" in names:
+    places = {piece: i for i, piece in enumerate(pieces)}  # of equal texts the last counts
+    if len(places) < len(pieces) or b"" in places or b"\0" in b"".join(pieces):
         pieces = list(pieces)
         for i, piece in enumerate(pieces):
-            if not piece or names[piece] != i:
-                pieces[i] = b"\0piece %d" % i
+            if not piece or b"\0" in piece or places[piece] != i:
+                pieces[i] = _free_name(places)
                 kinds[i] = CONTROL
     if unk_id is None:
-        pieces = [*pieces, b"\0unknown"]
+        pieces = [*pieces, _free_name(places)]
         scores += bytes(4)
         kinds.append(UNKNOWN)
     else:
@@ -148,6 +149,15 @@ def _model_proto(
     # NormalizerSpec (3): 3 add_dummy_prefix, 4 remove_extra_whitespaces, 5 escape_whitespaces: off
     out.append(b"\x1a\x06\x18\0\x20\0\x28\0")
     return b"".join(out)
+
+
+def _free_name(places: dict[bytes, int]) -> bytes:
+    """Make up a name that no piece has, and take it."""
+    number = len(places)
+    while (name := b"<piece %d>" % number) in places:
+        number += 1
+    places[name] = -1
+    return name
 
 
 def _varint(value: int) -> bytes:

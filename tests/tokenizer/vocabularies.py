@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 
 from gguf_bytes import BytesSource, Value, model
 
@@ -46,7 +47,7 @@ def train_merges(words: Sequence[bytes], count: int) -> list[tuple[bytes, bytes]
     corpus = [[bytes([b]) for b in word] for word in words]
     merges: list[tuple[bytes, bytes]] = []
     while len(merges) < count:
-        pairs = Counter(pair for word in corpus for pair in zip(word, word[1:], strict=False))
+        pairs = Counter(pair for word in corpus for pair in pairwise(word))
         if not pairs:
             break
         merges.append(max(pairs, key=lambda pair: (pairs[pair], pair)))
@@ -68,7 +69,7 @@ def slow_bpe(word: bytes, ranks: dict[tuple[bytes, bytes], int]) -> list[bytes]:
     """The definition: of all adjacent pairs merge the one of lowest rank, leftmost first."""
     symbols = [bytes([b]) for b in word]
     while True:
-        pairs = list(zip(symbols, symbols[1:], strict=False))
+        pairs = list(pairwise(symbols))
         found = [(ranks[pair], i) for i, pair in enumerate(pairs) if pair in ranks]
         if not found:
             return symbols
@@ -92,10 +93,6 @@ def bpe_metadata(merges: list[tuple[bytes, bytes]], pre: str = "gpt-2") -> dict[
         "bos_token_id": first,
         "eos_token_id": first + 1,
     }
-
-
-def words_of(text: str, split: Callable[[str], list[str]]) -> list[bytes]:
-    return [word.encode() for word in split(text)]
 
 
 def spm_metadata() -> dict[str, Value]:

@@ -1,0 +1,170 @@
+"""SentencePiece-style tokenizers on vocabularies made here."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from vocabularies import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, load, spm_metadata
+
+from llamacpp.errors import FormatError, InvalidArgumentError
+from llamacpp.tokenizer import Tokenizer
+
+SPACE = "\u2581"
+
+
+@cache
+def tokenizer() -> Tokenizer:
+    return load(spm_metadata())
+
+
+def slow_spm(text: str, metadata: dict[str, Any]) -> list[int]:
+    """The definition: of all adjacent pairs that make a piece merge the one of best score."""
+    ids = {token: i for i, token in enumerate(metadata["tokens"])}
+    symbols = list((" " + text).replace(" ", SPACE))
+    while True:
+        pairs = [left + right for left, right in pairwise(symbols)]
+        found = [(-metadata["scores"][ids[p]], i) for i, p in enumerate(pairs) if p in ids]
+        if not found:
+            break
+        _, i = min(found)
+        symbols[i : i + 2] = [pairs[i]]
+    out = []
+    for symbol in symbols:
+        unknown = (ids[f"<0x{byte:02X}>"] for byte in symbol.encode())
+        out += [ids[symbol]] if symbol in ids else list(unknown)
+    return out
+
+
+def test_tokens_are_those_of_the_definition() -> None:
+    metadata = spm_metadata()
+    rng = random.Random(1)
+    words = ["the", "other", " ", "  ", "in", "é", "你", "好", "q", "\n", "tthhee", "ss", "😁", "▁"]
+    for _ in range(300):
+        text = "".join(rng.choices(words, k=rng.randint(1, 12)))
+        assert tokenizer().encode(text, add_bos=False) == slow_spm(text, metadata), text
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters=SPACE)))
+def test_any_text_comes_back(text: str) -> None:
+    ids = tokenizer().encode(text)
+    assert ids[0] == tokenizer().bos_id
+    assert tokenizer().decode(ids) == text
+    assert tokenizer().decode(ids, continuation=True) == (" " + text if text else "")
+    assert tokenizer().decode_bytes(ids) == (b" " + text.encode() if text else b"")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary())
+def test_any_bytes_come_back(data: bytes) -> None:
+    data = data.replace(SPACE.encode(), b"")
+    ids = tokenizer().encode(data, add_bos=False)
+    assert tokenizer().decode_bytes(ids) == (b" " + data if data else b"")
+
+
+def test_special_tokens_cut_the_text_and_a_space_goes_before_each_part() -> None:
+    t = tokenizer()
+    tool = t.special_id("[tool]")
+    the, other = t.encode("the", add_bos=False), t.encode("other", add_bos=False)
+    assert t.encode("the</s>other", parse_special=True) == [1, *the, 2, *other]
+    assert t.encode("the[tool]other") == [1, *the, tool, *other]
+    assert t.encode("</s>", parse_special=True, add_eos=True) == [1, 2, 2]
+    plain = t.encode("the</s>other")
+    assert 2 not in plain
+    assert t.decode(plain) == "the</s>other"
+    assert t.decode([1, *the, 2, *other]) == "the other"
+    assert t.decode([1, *the, 2], special=True) == "<s> the</s>"
+    assert t.encode("") == [1]
+    assert t.decode([1]) == ""
+
+
+def test_the_file_decides_on_the_space_prefix_and_added_tokens() -> None:
+    metadata = spm_metadata()
+    bare = load(metadata | {"add_space_prefix": False, "add_bos_token": False})
+    assert not bare.add_space_prefix
+    assert bare.decode(bare.encode(" the")) == " the"
+    assert bare.decode_bytes(bare.encode("the")) == b"the"
+    assert bare.encode("the")[0] != 1
+    assert bare.encode("the", add_bos=True)[0] == 1
+    both = load(metadata | {"add_eos_token": True})
+    assert both.encode("the")[0] == 1
+    assert both.encode("the")[-1] == 2
+    assert both.encode("the", add_eos=False)[-1] != 2
+
+
+def test_roles_that_the_file_does_not_give_are_found_by_convention() -> None:
+    metadata = spm_metadata()
+    for key in ("bos_token_id", "eos_token_id", "unknown_token_id"):
+        del metadata[key]
+    t = load(metadata)
+    assert (t.unk_id, t.bos_id, t.eos_id, t.nl_id, t.pad_id) == (0, 1, 2, 13, None)
+    assert t.eog_ids == {2}
+
+
+def test_a_vocabulary_without_bytes_uses_the_unknown_token_or_refuses() -> None:
+    tokens = ["<unk>", "<s>", "</s>", SPACE, "a", "b", "ab"]
+    metadata: dict[str, Any] = {"model": "llama", "tokens": tokens, "scores": [0.0] * 7}
+    metadata["token_type"] = [UNKNOWN, CONTROL, CONTROL, *[NORMAL] * 4]
+    assert load(metadata).encode("abq", add_bos=False) == [3, 6, 0]
+    assert load(metadata).encode(b"ab\xff", add_bos=False) == [3, 6, 0]
+    bare = load(metadata | {"token_type": [NORMAL] * 7})
+    assert bare.encode("ab", add_bos=False) == [3, 6]
+    for text in ("q", b"\xff"):
+        with pytest.raises(InvalidArgumentError, match="no token for, nor an unknown token"):
+            bare.encode(text)
+
+
+def test_names_that_sentencepiece_would_refuse_do_no_harm() -> None:
+    metadata = spm_metadata()
+    tokens, scores = list(metadata["tokens"]), list(metadata["scores"])  # type: ignore[arg-type]
+    types = list(metadata["token_type"])  # type: ignore[arg-type]
+    extra = ["", "a\0b", "the", "<unk>", "nothing"]
+    t = load(
+        metadata
+        | {"tokens": tokens + extra, "scores": scores + [-9.0] * len(extra)}
+        | {"token_type": [*types, NORMAL, UNUSED, NORMAL, UNKNOWN, CONTROL]}
+    )
+    assert t.encode("other", add_bos=False) == tokenizer().encode("other", add_bos=False)
+    assert t.encode("nothing", parse_special=True)[-1] == t.n_vocab - 1
+    assert t.decode(t.encode("the the")) == "the the"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scores": [0.0] * 3}, "3 entries, but"),
+        ({"scores": [1] * 3}, "must be an array of FLOAT32"),
+        ({"scores": None}, "scores.* is missing"),
+        ({"tokens": None}, "tokens.* is missing"),
+        ({"token_type": [0] * 290}, "token 0 is 0"),
+        ({"token_type": [BYTE] * 290}, r"token 0 is of type byte, but its text is b'<unk>'"),
+        ({"eos_token_id": 400}, "eos_token_id is 400, but there are only 290 tokens"),
+        ({"scores": [float("nan")] * 290}, "holds a NaN"),
+        ({"add_bos_token": 1}, "must be a boolean"),
+    ],
+)
+def test_a_vocabulary_that_contradicts_itself_is_refused(
+    change: dict[str, Any], message: str
+) -> None:
+    metadata = {k: v for k, v in (spm_metadata() | change).items() if v is not None}
+    with pytest.raises(FormatError, match=message):
+        load(metadata)
+
+
+def test_a_vocabulary_that_sentencepiece_refuses_is_a_format_error() -> None:
+    metadata = spm_metadata()
+    types = list(metadata["token_type"])  # type: ignore[arg-type]
+    tokens, scores = list(metadata["tokens"]), list(metadata["scores"])  # type: ignore[arg-type]
+    # A normal piece takes the name of a byte, so that the library finds only 255 of them.
+    t = load(
+        metadata
+        | {"tokens": [*tokens, "<0x41>"], "token_type": [*types, NORMAL], "scores": [*scores, 0.0]}
+    )
+    with pytest.raises(FormatError, match="sentencepiece refuses the file's vocabulary"):
+        t.encode("x")
