@@ -1,6 +1,6 @@
 /*
  * exp of 8 floats, as in exp_avx512.h; 2^n is two factors, so that n may lie beyond the exponents
- * of normal floats. Within 1 ulp (measured over all floats).
+ * of normal floats. Within 1.01 ulp (measured over all floats).
  */
 #ifndef LK_EXP_AVX2_H
 #define LK_EXP_AVX2_H

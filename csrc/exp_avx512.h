@@ -1,7 +1,7 @@
 /*
  * exp of 16 floats. x = n ln 2 + r, |r| <= ln 2 / 2: n rounded to nearest, ln 2 in two parts
  * (Cody and Waite), e^r = 1 + r + r^2 p(r) with p the degree-4 fit of least relative error (3e-9),
- * 2^n by VSCALEFPS. Within 1 ulp, subnormal results and those near overflow included (measured
+ * 2^n by VSCALEFPS. Within 1.01 ulp, subnormal results and those near overflow included (measured
  * over all floats); exp(-inf) = 0, exp(inf) = inf, NaN stays.
  */
 #ifndef LK_EXP_AVX512_H
