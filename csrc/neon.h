@@ -9,6 +9,22 @@
 
 #include "half.h"
 
+/*
+ * SDOT, for regions that have it. Clang before 16 declares the intrinsics only where the whole file
+ * is compiled for it, hence the spelling in assembly.
+ */
+#if defined(__clang__) && __clang_major__ < 16
+LK_INLINE int32x4_t neon_sdot(int32x4_t acc, int8x16_t w, int8x16_t a) {
+    __asm__("sdot %0.4s, %1.16b, %2.16b" : "+w"(acc) : "w"(w), "w"(a));
+    return acc;
+}
+#define neon_sdot_lane(acc, w, a, lane)                                                            \
+    neon_sdot(acc, w, vreinterpretq_s8_s32(vdupq_laneq_s32(vreinterpretq_s32_s8(a), lane)))
+#else
+#define neon_sdot(acc, w, a) vdotq_s32(acc, w, a)
+#define neon_sdot_lane(acc, w, a, lane) vdotq_laneq_s32(acc, w, a, lane)
+#endif
+
 /* Weights have any alignment, so they are loaded as bytes. */
 LK_INLINE float32x4_t neon_load_f32(const void *p) {
     return vreinterpretq_f32_u8(vld1q_u8((const uint8_t *)p));

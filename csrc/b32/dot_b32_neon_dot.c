@@ -9,7 +9,7 @@
 LK_BEGIN_NEON_DOT
 
 LK_INLINE int32x4_t dot16(int32x4_t acc, int8x16_t w, int8x16_t a) {
-    return vdotq_s32(acc, w, a);
+    return neon_sdot(acc, w, a);
 }
 
 #include "dot_b32_neon.h"

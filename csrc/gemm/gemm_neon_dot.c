@@ -5,7 +5,7 @@
 #include "../neon.h"
 
 #define LEVEL(name) name##_neon_dot
-#define DOT_LANE(acc, w, a, lane) vdotq_laneq_s32(acc, w, a, lane)
+#define DOT_LANE(acc, w, a, lane) neon_sdot_lane(acc, w, a, lane)
 
 LK_BEGIN_NEON_DOT
 
