@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,9 @@ from llamacpp.sampling import LogitsProcessor, Sampler, SamplingParams, Stopping
 if TYPE_CHECKING:
     from llamacpp.engine.session import Session
 
-__all__ = ["generate"]
+__all__ = ["Ending", "generate"]
+
+Ending: TypeAlias = Literal["stop", "length"]
 
 
 def generate(
@@ -28,7 +30,7 @@ def generate(
     stop_at_end: bool = True,
     progress: Callable[[int, int], object] | None = None,
     on_logits: Callable[[npt.NDArray[np.float32], int], object] | None = None,
-) -> Iterator[int]:
+) -> Generator[int, None, Ending]:
     """Append `tokens` to a session, then yield sampled tokens.
 
     The session belongs to the generator until it ends or is closed. Every token yielded is part of
@@ -44,6 +46,9 @@ def generate(
         stop_at_end: stop at an end-of-generation token, which is not yielded.
         progress: see `Session.eval`.
         on_logits: called with (logits, token) for each token chosen, before it is yielded.
+
+    Returns:
+        As a generator does: "length" where `max_tokens` or the context ended it, else "stop".
 
     Raises:
         InvalidArgumentError: nothing to continue from, or a parameter out of range.
@@ -63,7 +68,7 @@ def generate(
             processors=processors,
             piece=tokenizer.token_bytes if tokenizer is not None else None,
         )
-        yield from _decode(session, sampler, max_tokens, ends, list(stopping), on_logits)
+        return (yield from _decode(session, sampler, max_tokens, ends, list(stopping), on_logits))
 
 
 def _decode(
@@ -73,22 +78,23 @@ def _decode(
     ends: Callable[[int], bool] | None,
     stopping: list[StoppingCriteria],
     on_logits: Callable[[npt.NDArray[np.float32], int], object] | None,
-) -> Iterator[int]:
+) -> Generator[int, None, Ending]:
     produced = 0
     while max_tokens is None or produced < max_tokens:
         logits: Any = session.logits
         token = sampler(logits)
         if ends is not None and ends(token):
-            return
+            return "stop"
         sampler.accept(token)
         if on_logits is not None:
             on_logits(logits, token)
         if session.n_past >= session.n_ctx:
-            return
+            return "length"
         session._pending = token
         produced += 1
         yield token
         if any(stop(np.array(session.tokens), logits) for stop in stopping):
-            return
+            return "stop"
         if produced != max_tokens:
             session._append((), "last")
+    return "length"

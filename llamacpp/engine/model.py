@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from llamacpp.engine.threads import default_threads
-from llamacpp.errors import ModelFileError
+from llamacpp.errors import InvalidArgumentError, ModelFileError
 from llamacpp.format import Metadata, ModelFile
 from llamacpp.models.config import Config
 from llamacpp.models.registry import load_network
@@ -16,6 +16,7 @@ from llamacpp.tensors import Tensor
 from llamacpp.tokenizer import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
+    from llamacpp.chat import ChatFormat, ChatTemplate
     from llamacpp.engine.session import Session
 
 __all__ = ["Model"]
@@ -88,6 +89,43 @@ class Model:
     def tokenizer(self) -> Tokenizer | None:
         """The file's tokenizer, or None: then the model works on token ids."""
         return load_tokenizer(self.metadata)
+
+    def chat_format(self, chat_format: str | ChatTemplate | ChatFormat | None = None) -> ChatFormat:
+        """How conversations are written for this model.
+
+        Args:
+            chat_format: the name of a built-in format, Jinja source, or a format; None: the file's
+                own template, else what its vocabulary suggests.
+
+        Raises:
+            InvalidArgumentError: there is no format of that name, or the model has no tokenizer.
+        """
+        from llamacpp.chat import resolve
+
+        tokenizer, metadata = self.tokenizer, self.metadata
+        if tokenizer is None:
+            raise InvalidArgumentError("a model without a tokenizer cannot hold a conversation")
+        key = "tokenizer.chat_template"
+        named = {
+            name.removeprefix(key + "."): metadata.string(name)
+            for name in metadata
+            if name.startswith(key + ".")
+        }
+        texts = [
+            "" if token is None else tokenizer.token_bytes(token).decode("utf-8", "replace")
+            for token in (tokenizer.bos_id, tokenizer.eos_id)
+        ]
+        return resolve(
+            metadata.string(key, None),
+            named,
+            chat_format,
+            bos_token=texts[0],
+            eos_token=texts[1],
+            has_token=lambda text: len(
+                tokenizer.encode(text, add_bos=False, add_eos=False, parse_special=True)
+            )
+            == 1,
+        )
 
     @property
     def copied_weight_bytes(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llamacpp.engine import state
-from llamacpp.engine.generate import generate
+from llamacpp.engine.generate import Ending, generate
 from llamacpp.engine.model import Model
 from llamacpp.errors import (
     Cancelled,
@@ -269,7 +269,7 @@ class Session:
 
     def generate(
         self, tokens: Sequence[int] | npt.NDArray[np.integer] = (), **options: Any
-    ) -> Iterator[int]:
+    ) -> Generator[int, None, Ending]:
         """Append `tokens`, then yield sampled tokens one by one; see `generate.generate`."""
         return generate(self, tokens, **options)
 
@@ -293,11 +293,25 @@ class Session:
 
     def _rewind(self, n_past: int, seq: int = 0) -> None:
         if seq == 0 and n_past <= len(self._tokens[0]):
-            self._pending = None
+            self._pending = None  # it came after all of these
         if n_past < len(self._tokens[seq]):
             del self._tokens[seq][n_past:]
             if seq == 0:
                 self._logits = None
+
+    def keep_prefix(self, tokens: Sequence[int]) -> list[int]:
+        """Keep what sequence 0 shares with `tokens` and forget the rest.
+
+        Returns:
+            The tokens still to be evaluated: at least the last one, whose logits are wanted.
+        """
+        with self.exclusive():
+            held = self.tokens
+            n = min(len(held), len(tokens))
+            shared = next((i for i in range(n) if held[i] != tokens[i]), n)
+            shared = min(shared, max(len(tokens) - 1, 0))
+            self._rewind(shared)
+            return list(tokens[shared:])
 
     def reset(self) -> None:
         """Forget everything."""

@@ -1,0 +1,127 @@
+"""Options and helpers that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llamacpp import bundled_model
+from llamacpp.errors import InvalidArgumentError, ModelFileError
+
+if TYPE_CHECKING:
+    from llamacpp.engine import Model
+    from llamacpp.sampling import SamplingParams
+    from llamacpp.tokenizer import Tokenizer
+
+__all__ = [
+    "Prefill",
+    "add_model_options",
+    "add_sampling_options",
+    "need_tokenizer",
+    "open_model",
+    "read_text",
+    "sampling_params",
+]
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """``-m``, ``-t`` and ``-c``."""
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "-m", "--model", metavar="FILE", help="GGUF file (default: the bundled story model)"
+    )
+    group.add_argument(
+        "-t", "--threads", type=int, metavar="N", help="threads (default: the cores allowed)"
+    )
+    group.add_argument(
+        "-c", "--ctx", type=int, metavar="N", help="context size in tokens (default: the model's)"
+    )
+
+
+def add_sampling_options(parser: argparse.ArgumentParser) -> None:
+    """Temperature and its companions, with the library's defaults."""
+    group = parser.add_argument_group("sampling")
+    group.add_argument(
+        "--temp", type=float, default=0.8, metavar="T",
+        help="temperature; 0 always takes the most probable token (default: %(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--top-k", type=int, default=40, metavar="K",
+        help="keep the K most probable tokens; 0 keeps all (default: %(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--top-p", type=float, default=0.95, metavar="P",
+        help="keep the most probable tokens up to a total of P (default: %(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--min-p", type=float, default=0.05, metavar="P",
+        help="drop tokens less probable than P times the best (default: %(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--repeat-penalty", type=float, default=1.0, metavar="R",
+        help="divide the scores of the last 64 tokens by R (default: %(default)s: off)",
+    )  # fmt: skip
+    group.add_argument("--seed", type=int, metavar="S", help="same seed, same text")
+
+
+def sampling_params(args: argparse.Namespace) -> SamplingParams:
+    """The parameters that the options ask for."""
+    from llamacpp.sampling import SamplingParams
+
+    return SamplingParams(
+        temperature=args.temp,
+        top_k=args.top_k,
+        top_p=args.top_p,
+        min_p=args.min_p,
+        repeat_penalty=args.repeat_penalty,
+        seed=args.seed,
+    )
+
+
+def open_model(args: argparse.Namespace) -> Model:
+    """Open the model of ``-m``, or the bundled one."""
+    from llamacpp.engine import Model
+
+    return Model.open(args.model or bundled_model(), n_threads=args.threads)
+
+
+def need_tokenizer(model: Model) -> Tokenizer:
+    """The model's tokenizer.
+
+    Raises:
+        InvalidArgumentError: it has none, so text is no way to talk to it.
+    """
+    if model.tokenizer is None:
+        raise InvalidArgumentError(
+            f"{model.file.path} has no tokenizer: it works on token ids, from Python"
+        )
+    return model.tokenizer
+
+
+def read_text(path: str) -> str:
+    """A text file, or standard input for ``-``."""
+    try:
+        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        return data.decode("utf-8")
+    except OSError as error:
+        raise ModelFileError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidArgumentError(f"{path} is not UTF-8 text: {error}") from error
+
+
+class Prefill:
+    """Shows the progress of a long prompt on a terminal's stderr; silent elsewhere."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._shown = False
+        self._on = not quiet and sys.stderr.isatty()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Take note that `done` of `total` tokens are evaluated."""
+        if self._on and (self._shown or done < total):
+            self._shown = True
+            bar = "#" * (30 * done // total)
+            end = "\r\033[K" if done == total else ""
+            print(f"\rprompt [{bar:30}] {done}/{total}{end}", end="", file=sys.stderr, flush=True)
