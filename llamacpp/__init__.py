@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llamacpp.api import Llama
     from llamacpp.engine import Model, Session
     from llamacpp.errors import (
         Cancelled,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Llama": "api",
     "Model": "engine",
     "Session": "engine",
     "Cancelled": "errors",
@@ -64,6 +66,7 @@ __all__ = [
     "FormatError",
     "InvalidArgumentError",
     "KernelError",
+    "Llama",
     "LlamaError",
     "LogitsProcessorList",
     "MinTokensLogitsProcessor",

@@ -15,7 +15,7 @@ from llamacpp.errors import (
 )
 
 try:
-    from llamacpp import _lk
+    import llamacpp._lk as _lk
 except ImportError as error:  # a source tree that was never built
     raise ImportError(
         f"llamacpp's compiled core is missing ({error}); run 'pip install .' in the source tree"

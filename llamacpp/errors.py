@@ -4,7 +4,7 @@
     ├── ModelFileError            the file cannot be opened, read or mapped
     │   └── FormatError           its bytes break the format's rules
     ├── UnsupportedError          valid, but something we do not run (type, architecture, option)
-    ├── InvalidArgumentError      a parameter is out of range or of the wrong kind (also a ValueError)
+    ├── InvalidArgumentError      a parameter is out of range or of the wrong kind; a ValueError too
     ├── ContextOverflowError      more tokens than the context holds
     ├── SessionBusyError          one session used by two threads at once
     ├── StateError                a saved state that does not fit this model, or is damaged

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +82,9 @@ class Answer:
             stopping_criteria=options.stopping_criteria,
         )
         self._llama = llama
-        self._request = text.request(tokens, llama.sampling_params({"temperature": 0.2, **sampling}))
+        self._request = text.request(
+            tokens, llama.sampling_params({"temperature": 0.2, **sampling})
+        )
         # What follows the template's last word begins a text of its own.
         self._request.continuation = False
         self._model = options.model or llama.model_path
@@ -92,7 +94,7 @@ class Answer:
     def _pieces(self) -> Iterator[Piece]:
         return complete(self._llama.session, self._llama.tokenizer, self._request)
 
-    def stream(self) -> Iterator[ChatChunk]:
+    def stream(self) -> Generator[ChatChunk, None, None]:
         """The answer as it comes: the role, pieces of content, the reason it ended."""
         yield self._chunk({"role": "assistant"})
         for piece in self._pieces():

@@ -71,7 +71,8 @@ def complete(session: Session, tokenizer: Tokenizer, request: Request) -> Iterat
         stopping=request.stopping,
         on_logits=note,
     )
-    n_tokens, reason = 0, None
+    n_tokens = 0
+    reason: Ending | None = None
     with closing(tokens):
         while reason is None:
             try:

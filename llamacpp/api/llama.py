@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, overload
 
@@ -88,11 +88,15 @@ class Llama:
     ) -> Completion: ...
     @overload
     def create_completion(
+        self, prompt: str | Sequence[int], *, stream: Literal[True], **options: Any
+    ) -> Generator[Completion, None, None]: ...
+    @overload
+    def create_completion(
         self, prompt: str | Sequence[int], *, stream: bool, **options: Any
-    ) -> Completion | Iterator[Completion]: ...
+    ) -> Completion | Generator[Completion, None, None]: ...
     def create_completion(
         self, prompt: str | Sequence[int], *, stream: bool = False, **options: Any
-    ) -> Completion | Iterator[Completion]:
+    ) -> Completion | Generator[Completion, None, None]:
         """Complete a text; see `llamacpp.api.text.TextOptions` for the options.
 
         Returns:
@@ -118,11 +122,15 @@ class Llama:
     ) -> ChatCompletion: ...
     @overload
     def create_chat_completion(
+        self, messages: Sequence[Mapping[str, Any]], *, stream: Literal[True], **options: Any
+    ) -> Generator[ChatChunk, None, None]: ...
+    @overload
+    def create_chat_completion(
         self, messages: Sequence[Mapping[str, Any]], *, stream: bool, **options: Any
-    ) -> ChatCompletion | Iterator[ChatChunk]: ...
+    ) -> ChatCompletion | Generator[ChatChunk, None, None]: ...
     def create_chat_completion(
         self, messages: Sequence[Mapping[str, Any]], *, stream: bool = False, **options: Any
-    ) -> ChatCompletion | Iterator[ChatChunk]:
+    ) -> ChatCompletion | Generator[ChatChunk, None, None]:
         """Answer the last of `messages`; see `llamacpp.api.chat.ChatOptions` for the options.
 
         Returns:
@@ -136,9 +144,7 @@ class Llama:
 
     # ---- tokens -------------------------------------------------------------------------------
 
-    def tokenize(
-        self, text: bytes | str, add_bos: bool = True, special: bool = False
-    ) -> list[int]:
+    def tokenize(self, text: bytes | str, add_bos: bool = True, special: bool = False) -> list[int]:
         """Token ids of a text; `special` reads control tokens in it as such."""
         bos = add_bos and self.tokenizer.add_bos
         return self.tokenizer.encode(text, add_bos=bos, add_eos=False, parse_special=special)

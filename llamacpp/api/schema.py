@@ -23,6 +23,7 @@ __all__ = [
     "Usage",
 ]
 
+
 class Usage(TypedDict):
     """Tokens of a request."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,7 @@ class TextOptions:
         if self.max_tokens is not None and not isinstance(self.max_tokens, int):
             raise InvalidArgumentError(f"max_tokens is {self.max_tokens!r}; it must be an integer")
         if self.logprobs is not None and not (
-            isinstance(self.logprobs, int) and 0 <= self.logprobs
+            isinstance(self.logprobs, int) and self.logprobs >= 0
         ):
             raise InvalidArgumentError(f"logprobs is {self.logprobs!r}; it must be 0 or more")
 
@@ -88,8 +88,8 @@ def split_options(
 
 def create(
     llama: Llama, prompt: str | Sequence[int], given: Mapping[str, Any]
-) -> Iterator[Completion]:
-    """Check everything now; give an iterator of chunks that does the work."""
+) -> Generator[Completion, None, None]:
+    """Check everything now; give a generator of chunks that does the work."""
     own, sampling = split_options(
         "create_completion", given, (field.name for field in fields(TextOptions))
     )
@@ -109,7 +109,7 @@ def create(
 
 def _chunks(
     llama: Llama, options: TextOptions, request: Request, shown: str
-) -> Iterator[Completion]:
+) -> Generator[Completion, None, None]:
     header = {
         "id": f"cmpl-{uuid.uuid4()}",
         "object": "text_completion",
@@ -131,7 +131,7 @@ def _chunks(
             "total_tokens": n_prompt + n_new,
         }
         last = {"usage": usage} if piece.finish_reason else {}
-        return {**header, "choices": [choice], **last}  # type: ignore[typeddict-item, return-value]
+        return {**header, "choices": [choice], **last}  # type: ignore[typeddict-item]
 
     log = None
     if options.logprobs is not None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from llamacpp._native import active_level, available_levels, ffi, lib
-from llamacpp.engine.threads import default_threads
-
 __all__ = ["add_parser", "run"]
 
 
@@ -23,6 +20,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from llamacpp._native import active_level, available_levels, ffi, lib
+    from llamacpp.engine.threads import default_threads
+
     slots = range(lib.lk_n_kernels())
     for level in range(lib.LK_N_LEVELS):
         name = ffi.string(lib.lk_level_name(level)).decode()

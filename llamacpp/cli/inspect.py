@@ -100,7 +100,9 @@ def _print(file: ModelFile) -> None:
     nbytes = sum(total for _, _, total, _ in totals)
     weights = sum(total for *_, total in totals)
     if weights:
-        print(f"\n{weights:,} weights in {_size(nbytes)}: {8 * nbytes / weights:.3f} bits per weight")
+        print(
+            f"\n{weights:,} weights in {_size(nbytes)}: {8 * nbytes / weights:.3f} bits per weight"
+        )
 
 
 def _short(value: Any) -> str:

@@ -121,10 +121,9 @@ class Model:
             chat_format,
             bos_token=texts[0],
             eos_token=texts[1],
-            has_token=lambda text: len(
-                tokenizer.encode(text, add_bos=False, add_eos=False, parse_special=True)
-            )
-            == 1,
+            has_token=lambda text: (
+                len(tokenizer.encode(text, add_bos=False, add_eos=False, parse_special=True)) == 1
+            ),
         )
 
     @property

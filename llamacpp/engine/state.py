@@ -43,7 +43,7 @@ def fingerprint(session: Session) -> bytes:
     for name, info in sorted(model.file.tensors.items()):
         digest.update(f"{name} {info.type} {info.shape} {info.part} {info.offset}\n".encode())
     for part in model.file.parts:
-        status = os.stat(part.mapping.path)
+        status = Path(part.mapping.path).stat()
         digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.digest()
 
