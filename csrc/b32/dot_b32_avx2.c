@@ -14,6 +14,7 @@ LK_BEGIN_AVX2
 
 #include "b32_avx2.h"
 
+/* Loops over arrays of vectors are unrolled by pragma: rolled, gcc -O2 keeps them in memory. */
 #define QUAD 4     /* blocks a step */
 #define MAX_COLS 4 /* columns that share an unpacked block */
 
@@ -25,6 +26,7 @@ typedef struct {
 /* The halves at byte `at` of n <= 4 blocks; zeros beyond. */
 LK_INLINE __m128 load_scales(b32_type type, const uint8_t *w, int at, int n) {
     uint16_t h[QUAD] = {0};
+#pragma GCC unroll 4
     for (int i = 0; i < n; i++)
         h[i] = lk_load_u16(w + i * b32_bytes(type) + at);
     return _mm_cvtph_ps(

@@ -15,6 +15,7 @@
 
 LK_BEGIN_AVX512
 
+/* Loops over arrays of vectors are unrolled by pragma: rolled, gcc -O2 keeps them in memory. */
 #define QUAD 4     /* blocks a step */
 #define MAX_COLS 4 /* columns that share an unpacked step */
 
@@ -40,6 +41,7 @@ LK_INLINE layout make_layout(b32_type type) {
     const __m512i eighth_u8x64 =
         _mm512_set4_epi64(0x0303030303030303, 0x0202020202020202, 0x0101010101010101, 0);
     layout at;
+#pragma GCC unroll 2
     for (int i = 0; i < 2; i++) {
         const __m512i block_u8x64 = _mm512_mask_add_epi8(
             _mm512_set1_epi8((char)(i * second)), upper_block, _mm512_set1_epi8((char)(i * second)),
@@ -66,12 +68,14 @@ LK_INLINE quad load_q8_0(const uint8_t *w, int n) {
     const block_q8_0 *block = (const block_q8_0 *)w;
     __m256i q_i8x32[QUAD];
     uint64_t d = 0;
+#pragma GCC unroll 4
     for (int i = 0; i < QUAD; i++) {
         q_i8x32[i] =
             i < n ? _mm256_loadu_si256((const __m256i *)block[i].qs) : _mm256_setzero_si256();
         d |= (uint64_t)(i < n ? block[i].d : 0) << (16 * i);
     }
     quad v;
+#pragma GCC unroll 2
     for (int i = 0; i < 2; i++)
         v.q_i8x64[i] =
             _mm512_inserti64x4(_mm512_castsi256_si512(q_i8x32[2 * i]), q_i8x32[2 * i + 1], 1);
@@ -89,6 +93,7 @@ LK_INLINE quad load_quad(b32_type type, const layout *at, const uint8_t *w, int 
     const __m512i nibble_shift_u32x16 =
         _mm512_set_epi32(4, 4, 4, 4, 0, 0, 0, 0, 4, 4, 4, 4, 0, 0, 0, 0);
     quad v;
+#pragma GCC unroll 2
     for (int i = 0; i < 2; i++) {
         const __m512i pairs_u8x64 = _mm512_permutexvar_epi8(at->quants_u8x64[i], raw_u8x64[i]);
         v.q_i8x64[i] = _mm512_and_si512(_mm512_srlv_epi32(pairs_u8x64, nibble_shift_u32x16),
@@ -130,6 +135,7 @@ LK_INLINE void add_quad(b32_type type, total *t, const quad *v, const void *x, i
     const __m128 d_a_f32x4 = n == QUAD ? _mm_loadu_ps(lk_act_d(x, k) + b)
                                        : _mm_maskz_loadu_ps(in_row, lk_act_d(x, k) + b);
     const __m512 d_f32x4 = _mm512_castps128_ps512(_mm_mul_ps(v->d_f32x4, d_a_f32x4));
+#pragma GCC unroll 2
     for (int i = 0; i < 2; i++) {
         const __m512i a_i8x64 =
             load_bytes(lk_act_q(x) + LK_QK32 * b + 64 * i, LK_QK32 * n - 64 * i);
