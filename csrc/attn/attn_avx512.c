@@ -10,19 +10,11 @@
 
 #include "exp_avx512.h"
 #include "kernels.h"
+#include "load_avx512.h"
 
 #if LK_X86
 
 LK_BEGIN_AVX512
-
-/* Elements i .. i + 15 of a cache row, those of the mask: the others are zero and not read. */
-typedef __m512 (*load_fn)(const char *row, int i, __mmask16 lanes);
-LK_INLINE __m512 load_f32(const char *row, int i, __mmask16 lanes) {
-    return _mm512_maskz_loadu_ps(lanes, row + 4 * (ptrdiff_t)i);
-}
-LK_INLINE __m512 load_f16(const char *row, int i, __mmask16 lanes) {
-    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes, row + 2 * (ptrdiff_t)i));
-}
 
 /* Up to 4 queries that run together. */
 typedef struct {
@@ -58,12 +50,12 @@ LK_INLINE __m512 reduce_16(__m512 *v) {
 
 /* sum[q * 16 / n_q + p] += 16 products from element i on. */
 LK_INLINE void score_chunk(__m512 *sum, const float *const *q, const char *const *row, int i,
-                           __mmask16 lanes, int n_q, load_fn load) {
+                           __mmask16 lanes, int n_q, lk_load_f32x16_fn load) {
     const int n_rows = 16 / n_q;
     __m512 query[4];
     LK_UNROLL
     for (int j = 0; j < n_q; j++)
-        query[j] = load_f32((const char *)q[j], i, lanes);
+        query[j] = lk_load_f32x16(q[j], i, lanes);
     LK_UNROLL
     for (int p = 0; p < n_rows; p++) {
         const __m512 key = load(row[p], i, lanes);
@@ -73,9 +65,10 @@ LK_INLINE void score_chunk(__m512 *sum, const float *const *q, const char *const
     }
 }
 
-LK_INLINE void scores(query_block *b, const lk_attn_tile *t, int bytes, int n_q, load_fn load) {
+LK_INLINE void scores(query_block *b, const lk_attn_tile *t, int bytes, int n_q,
+                      lk_load_f32x16_fn load) {
     const int n_rows = 16 / n_q, dim = t->head_dim_k, last = b->longest - 1;
-    const __mmask16 all = 0xffff, tail = (__mmask16)((1u << dim % 16) - 1);
+    const __mmask16 all = 0xffff, tail = lk_lanes_16(dim % 16);
     for (int p0 = 0; p0 <= last; p0 += n_rows) {
         const char *row[16];
         __m512 sum[16];
@@ -145,14 +138,14 @@ LK_INLINE void softmax(query_block *b, const lk_attn_tile *t, int j) {
 
 /* acc of n_q queries, n_chunks x 16 elements from d on; fewer than 16 only in a single chunk. */
 LK_INLINE void weigh(query_block *b, const lk_attn_tile *t, int d, __mmask16 lanes, int n_chunks,
-                     int bytes, int n_q, load_fn load) {
+                     int bytes, int n_q, lk_load_f32x16_fn load) {
     const char *row = t->v;
     __m512 acc[4][4];
     LK_UNROLL
     for (int j = 0; j < n_q; j++) {
         LK_UNROLL
         for (int i = 0; i < n_chunks; i++)
-            acc[j][i] = _mm512_mul_ps(load_f32((const char *)b->acc[j], d + 16 * i, lanes),
+            acc[j][i] = _mm512_mul_ps(lk_load_f32x16(b->acc[j], d + 16 * i, lanes),
                                       _mm512_set1_ps(b->factor[j]));
     }
     for (int p = 0; p < b->longest; p++, row += (ptrdiff_t)t->head_dim_v * bytes) {
@@ -176,7 +169,8 @@ LK_INLINE void weigh(query_block *b, const lk_attn_tile *t, int d, __mmask16 lan
     }
 }
 
-LK_INLINE void run_block(query_block *b, const lk_attn_tile *t, int bytes, int n_q, load_fn load) {
+LK_INLINE void run_block(query_block *b, const lk_attn_tile *t, int bytes, int n_q,
+                         lk_load_f32x16_fn load) {
     const __mmask16 all = 0xffff;
     const int dim = t->head_dim_v;
     b->longest = 0;
@@ -194,13 +188,11 @@ LK_INLINE void run_block(query_block *b, const lk_attn_tile *t, int bytes, int n
     int d = 0;
     for (; d + 64 <= dim; d += 64)
         weigh(b, t, d, all, 4, bytes, n_q, load);
-    for (; d < dim; d += 16) {
-        const __mmask16 lanes = d + 16 <= dim ? all : (__mmask16)((1u << (dim - d)) - 1);
-        weigh(b, t, d, lanes, 1, bytes, n_q, load);
-    }
+    for (; d < dim; d += 16)
+        weigh(b, t, d, lk_lanes_16(dim - d), 1, bytes, n_q, load);
 }
 
-LK_INLINE void attn(const lk_attn_tile *t, int bytes, load_fn load) {
+LK_INLINE void attn(const lk_attn_tile *t, int bytes, lk_load_f32x16_fn load) {
     query_block b;
     int n = 0;
     for (int i = 0; i < t->n_q; i++) {
@@ -220,10 +212,10 @@ LK_INLINE void attn(const lk_attn_tile *t, int bytes, load_fn load) {
 }
 
 void attn_f32_avx512(const lk_attn_tile *tile) {
-    attn(tile, 4, load_f32);
+    attn(tile, 4, lk_load_f32x16);
 }
 void attn_f16_avx512(const lk_attn_tile *tile) {
-    attn(tile, 2, load_f16);
+    attn(tile, 2, lk_load_f16x16);
 }
 
 LK_END

@@ -5,54 +5,26 @@
  * i + rows / 2: two long sequential streams, and each activation load serves both. Columns go 2 or
  * 1 at a time. A product's order of additions is the same in every instance.
  */
-#include "half.h"
 #include "kernels.h"
+#include "load_avx2.h"
 
 #if LK_X86
-#include <immintrin.h>
 
 LK_BEGIN_AVX2
 
 typedef __m256 sum_f32x8;
 
-/* 8 values from element i on, n of them (1..8): the others are zero and not read. */
-typedef __m256 (*load_fn)(const char *w, int i, int n);
-
-LK_INLINE __m256 load_f32(const char *w, int i, int n) {
-    const float *p = (const float *)(w + 4 * (ptrdiff_t)i);
-    const __m256i lanes =
-        _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-    return n == 8 ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, lanes);
-}
-
-LK_INLINE __m128i load_u16(const char *w, int i, int n) {
-    uint16_t part[8] = {0};
-    w += 2 * (ptrdiff_t)i;
-    if (n == 8)
-        return _mm_loadu_si128((const __m128i *)w);
-    for (int j = 0; j < n; j++)
-        part[j] = lk_load_u16(w + 2 * j);
-    return _mm_loadu_si128((const __m128i *)part);
-}
-
-LK_INLINE __m256 load_f16(const char *w, int i, int n) {
-    return _mm256_cvtph_ps(load_u16(w, i, n));
-}
-
-LK_INLINE __m256 load_bf16(const char *w, int i, int n) {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_u16(w, i, n)), 16));
-}
-
 /* sum[r][c][h] += n products from element i on. */
 LK_INLINE void multiply_add(sum_f32x8 sum[2][2][2], int h, const char *const *w, const char *x,
-                            size_t x_stride, int i, int n, int rows, int cols, load_fn load) {
+                            size_t x_stride, int i, int n, int rows, int cols,
+                            lk_load_f32x8_fn load) {
     __m256 weight[2];
     LK_UNROLL
     for (int r = 0; r < rows; r++)
         weight[r] = load(w[r], i, n);
     LK_UNROLL
     for (int c = 0; c < cols; c++) {
-        const __m256 value = load_f32(x + c * x_stride, i, n);
+        const __m256 value = lk_load_f32x8(x + c * x_stride, i, n);
         LK_UNROLL
         for (int r = 0; r < rows; r++)
             sum[r][c][h] = _mm256_fmadd_ps(weight[r], value, sum[r][c][h]);
@@ -66,7 +38,7 @@ LK_INLINE float reduce(sum_f32x8 v) {
 }
 
 LK_INLINE void dot_block(float *const *y, ptrdiff_t y_stride, const char *const *w, const char *x,
-                         size_t x_stride, int k, int rows, int cols, load_fn load) {
+                         size_t x_stride, int k, int rows, int cols, lk_load_f32x8_fn load) {
     sum_f32x8 sum[2][2][2];
     LK_UNROLL
     for (int r = 0; r < rows; r++) {
@@ -95,7 +67,7 @@ LK_INLINE void dot_block(float *const *y, ptrdiff_t y_stride, const char *const 
 
 /* All columns of one row or of a pair. */
 LK_INLINE void dot_rows(float *const *y, ptrdiff_t y_stride, const char *const *w, const char *x,
-                        size_t x_stride, int k, int rows, int cols, load_fn load) {
+                        size_t x_stride, int k, int rows, int cols, lk_load_f32x8_fn load) {
     float *out[2] = {y[0], y[rows - 1]};
     for (; cols >= 2; cols -= 2) {
         dot_block(out, y_stride, w, x, x_stride, k, rows, 2, load);
@@ -108,7 +80,7 @@ LK_INLINE void dot_rows(float *const *y, ptrdiff_t y_stride, const char *const *
 }
 
 LK_INLINE void dot(float *y, ptrdiff_t y_stride, const char *w, size_t w_stride, const char *x,
-                   size_t x_stride, int k, int rows, int cols, load_fn load) {
+                   size_t x_stride, int k, int rows, int cols, lk_load_f32x8_fn load) {
     const int half = rows / 2;
     for (int r = 0; r < half; r++) {
         const char *const pair[2] = {w + r * w_stride, w + (r + half) * w_stride};
@@ -125,7 +97,7 @@ LK_INLINE void dot(float *y, ptrdiff_t y_stride, const char *w, size_t w_stride,
 #define DOT(type)                                                                                  \
     void dot_##type##_avx2(float *y, ptrdiff_t y_stride, const void *w, size_t w_stride,           \
                            const void *x, size_t x_stride, int k, int rows, int cols) {            \
-        dot(y, y_stride, w, w_stride, x, x_stride, k, rows, cols, load_##type);                    \
+        dot(y, y_stride, w, w_stride, x, x_stride, k, rows, cols, lk_load_##type##x8);             \
     }
 DOT(f32)
 DOT(f16)

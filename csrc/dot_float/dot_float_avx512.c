@@ -6,38 +6,25 @@
  * or 1 at a time. A product's order of additions is the same in every instance.
  */
 #include "kernels.h"
+#include "load_avx512.h"
 
 #if LK_X86
-#include <immintrin.h>
 
 LK_BEGIN_AVX512
 
 typedef __m512 sum_f32x16;
 
-/* 16 weights from element i on, those of the mask: the others are zero and not read. */
-typedef __m512 (*load_fn)(const char *w, int i, __mmask16 lanes);
-LK_INLINE __m512 load_f32(const char *w, int i, __mmask16 lanes) {
-    return _mm512_maskz_loadu_ps(lanes, w + 4 * (ptrdiff_t)i);
-}
-LK_INLINE __m512 load_f16(const char *w, int i, __mmask16 lanes) {
-    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(lanes, w + 2 * (ptrdiff_t)i));
-}
-LK_INLINE __m512 load_bf16(const char *w, int i, __mmask16 lanes) {
-    const __m256i half = _mm256_maskz_loadu_epi16(lanes, w + 2 * (ptrdiff_t)i);
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
-}
-
 /* sum[r][c][h] += 16 products from element i on. */
 LK_INLINE void multiply_add(sum_f32x16 sum[2][4][2], int h, const char *const *w, const char *x,
                             size_t x_stride, int i, __mmask16 lanes, int rows, int cols,
-                            load_fn load) {
+                            lk_load_f32x16_fn load) {
     __m512 weight[2];
     LK_UNROLL
     for (int r = 0; r < rows; r++)
         weight[r] = load(w[r], i, lanes);
     LK_UNROLL
     for (int c = 0; c < cols; c++) {
-        const __m512 value = load_f32(x + c * x_stride, i, lanes);
+        const __m512 value = lk_load_f32x16(x + c * x_stride, i, lanes);
         LK_UNROLL
         for (int r = 0; r < rows; r++)
             sum[r][c][h] = _mm512_fmadd_ps(weight[r], value, sum[r][c][h]);
@@ -52,7 +39,7 @@ LK_INLINE float reduce(sum_f32x16 v) {
 }
 
 LK_INLINE void dot_block(float *const *y, ptrdiff_t y_stride, const char *const *w, const char *x,
-                         size_t x_stride, int k, int rows, int cols, load_fn load) {
+                         size_t x_stride, int k, int rows, int cols, lk_load_f32x16_fn load) {
     const __mmask16 all = 0xffff;
     sum_f32x16 sum[2][4][2];
     LK_UNROLL
@@ -67,11 +54,9 @@ LK_INLINE void dot_block(float *const *y, ptrdiff_t y_stride, const char *const 
         multiply_add(sum, 1, w, x, x_stride, i + 16, all, rows, cols, load);
     }
     if (i < k) {
-        const uint32_t lanes = (1u << (k - i)) - 1;
-        multiply_add(sum, 0, w, x, x_stride, i, (__mmask16)lanes, rows, cols, load);
+        multiply_add(sum, 0, w, x, x_stride, i, lk_lanes_16(k - i), rows, cols, load);
         if (k - i > 16)
-            multiply_add(sum, 1, w, x, x_stride, i + 16, (__mmask16)(lanes >> 16), rows, cols,
-                         load);
+            multiply_add(sum, 1, w, x, x_stride, i + 16, lk_lanes_16(k - i - 16), rows, cols, load);
     }
     LK_UNROLL
     for (int r = 0; r < rows; r++) {
@@ -83,7 +68,7 @@ LK_INLINE void dot_block(float *const *y, ptrdiff_t y_stride, const char *const 
 
 /* All columns of one row or of a pair. */
 LK_INLINE void dot_rows(float *const *y, ptrdiff_t y_stride, const char *const *w, const char *x,
-                        size_t x_stride, int k, int rows, int cols, load_fn load) {
+                        size_t x_stride, int k, int rows, int cols, lk_load_f32x16_fn load) {
     float *out[2] = {y[0], y[rows - 1]};
     while (cols > 0) {
         const int n = cols >= 4 ? 4 : cols >= 2 ? 2 : 1;
@@ -101,7 +86,7 @@ LK_INLINE void dot_rows(float *const *y, ptrdiff_t y_stride, const char *const *
 }
 
 LK_INLINE void dot(float *y, ptrdiff_t y_stride, const char *w, size_t w_stride, const char *x,
-                   size_t x_stride, int k, int rows, int cols, load_fn load) {
+                   size_t x_stride, int k, int rows, int cols, lk_load_f32x16_fn load) {
     const int half = rows / 2;
     for (int r = 0; r < half; r++) {
         const char *const pair[2] = {w + r * w_stride, w + (r + half) * w_stride};
@@ -118,7 +103,7 @@ LK_INLINE void dot(float *y, ptrdiff_t y_stride, const char *w, size_t w_stride,
 #define DOT(type)                                                                                  \
     void dot_##type##_avx512(float *y, ptrdiff_t y_stride, const void *w, size_t w_stride,         \
                              const void *x, size_t x_stride, int k, int rows, int cols) {          \
-        dot(y, y_stride, w, w_stride, x, x_stride, k, rows, cols, load_##type);                    \
+        dot(y, y_stride, w, w_stride, x, x_stride, k, rows, cols, lk_load_##type##x16);            \
     }
 DOT(f32)
 DOT(f16)
