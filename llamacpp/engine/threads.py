@@ -10,6 +10,7 @@ __all__ = ["default_threads"]
 
 _CPUS = Path("/sys/devices/system/cpu")
 _CGROUP = Path("/sys/fs/cgroup")
+_MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 def default_threads() -> int:
@@ -36,7 +37,7 @@ def _quota() -> float:
     """CPUs granted by the tightest cgroup above this process; infinity without a limit."""
     quota = math.inf
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = _MEMBERSHIP.read_text().splitlines()
     except OSError:
         return quota
     for line in lines:

@@ -127,4 +127,5 @@ def _linear_factor(read: _Reader) -> float:
         return 1.0
     if kind != "linear":
         raise UnsupportedError(f"RoPE scaling {kind!r} is not supported; linear and Llama 3's are")
-    return read.number("rope.scaling.factor", read.number("rope.scale_linear", 1.0))
+    old_key = read.number("rope.scale_linear") if "rope.scale_linear" in read else None
+    return read.number("rope.scaling.factor", old_key)

@@ -31,6 +31,7 @@ def load_network(file: ModelFile) -> Network:
         known = ", ".join(ARCHITECTURES)
         raise UnsupportedError(f"architecture {name!r} is not supported; supported: {known}")
     config = Config.from_metadata(file.metadata)
+    _check_layers(file, config.n_layer)
     return ARCHITECTURES[name](config, Weights(map_tensors(file)), _vocabulary_size(file))
 
 
@@ -45,3 +46,12 @@ def _vocabulary_size(file: ModelFile) -> int:
             f"the vocabulary has {len(tokens)} tokens, but the embedding {embedding.shape[1]} rows"
         )
     return int(embedding.shape[1])
+
+
+def _check_layers(file: ModelFile, n_layer: int) -> None:
+    """Refuse layers that ``block_count`` does not count: the two disagree about the model."""
+    for name in file.tensors:
+        head, _, rest = name.partition(".")
+        index = rest.partition(".")[0]
+        if head == "blk" and index.isdecimal() and int(index) >= n_layer:
+            raise FormatError(f"tensor {name!r} is beyond the {n_layer} layers of block_count")
