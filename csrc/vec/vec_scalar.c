@@ -2,7 +2,7 @@
  * rmsnorm:        y_i = w_i x_i / sqrt(sum x^2 / n + eps), the sum in double (Zhang, Sennrich 2019)
  * rope_adjacent:  pairs (x_2i, x_2i+1);  rope_half: pairs (x_i, x_i+n_rot/2); each pair turned by
  *                 its angle: (a cos - b sin, a sin + b cos) (RoFormer, Su et al. 2021)
- * swiglu:         y = g / (1 + exp(-g)) * up (Shazeer 2020); exp(-g) = inf gives 0, as it should
+ * swiglu:         y = g / (1 + exp(-g)) * up (Shazeer 2020); 0 where exp(-g) overflows: below 3e-37
  * max, sum_exp:   for a softmax; exp(-inf - max) = 0, so excluded values may be -inf
  */
 #include <math.h>
