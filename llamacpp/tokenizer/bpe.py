@@ -30,6 +30,8 @@ PRE_TOKENIZERS: dict[str, int] = {
     for name in names
 }
 
+_allocate = ffi.new_allocator(should_clear_after_alloc=False)
+
 # These take a word that is a token as it is, and begin with BOS, unless the file says otherwise.
 _LLAMA3_FAMILY = frozenset(("llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral", "lfm2"))
 
@@ -89,7 +91,7 @@ class BpeTokenizer(Tokenizer):
         return self._pre in _LLAMA3_FAMILY, False
 
     def _encode_plain(self, text: bytes, first: bool) -> list[int]:
-        ids = ffi.new("int32_t[]", len(text))
+        ids = _allocate("int32_t[]", len(text))
         count = ffi.new("size_t *")
         status = lib.lk_bpe_encode(self._bpe, text, len(text), ids, len(text), count)
         if status == lib.LK_ERR_UNSUPPORTED:
