@@ -29,6 +29,9 @@ __all__ = [
     "xtc",
 ]
 
+# Up to here the compiled heap is faster than sorting all tokens.
+_HEAP_MAX = 512
+
 
 class Candidates(NamedTuple):
     """Token ids (n,) int32 with their logits (n,) float64, in descending order of logit."""
@@ -51,8 +54,24 @@ def probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def top_k(logits: NDArray[np.float32], k: int) -> Candidates:
     """Return the `k` largest of `logits` (n_vocab,). Fan et al. 2018, arXiv:1805.04833."""
+    if k > _HEAP_MAX:
+        return _ranked(logits).head(k)
     ids, values = ops.top_k(logits, min(k, len(logits)))
     return Candidates(ids, values.astype(np.float64))
+
+
+def _ranked(logits: NDArray[np.float32]) -> Candidates:
+    """Return all tokens in order.
+
+    NumPy sorts integers with vector instructions, but not indices by a float: so each logit becomes
+    an integer of the same order, with the token's id below it. 3 ms for 150,000 tokens, not 40.
+    """
+    bits = (logits + np.float32(0.0)).view(np.int32)  # the sum turns -0.0 into 0.0
+    ascending = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # sign and magnitude to two's complement
+    keys = (~ascending).astype(np.int64) << 32 | np.arange(len(logits))
+    keys.sort()
+    ids = (keys & 0xFFFFFFFF).astype(np.int32)
+    return Candidates(ids, logits[ids].astype(np.float64))
 
 
 def top_p(c: Candidates, p: float, log_total: float | None = None) -> Candidates:

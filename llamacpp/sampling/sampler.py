@@ -20,6 +20,9 @@ from llamacpp.sampling.processors import LogitsProcessor
 
 __all__ = ["Sampler"]
 
+# Tokens that mostly hold all that top-p or min-p keep of a whole vocabulary.
+_HEAD = 256
+
 
 class Sampler:
     """Chooses tokens for one text: `token = sampler(logits)`, then `sampler.accept(token)`.
@@ -157,17 +160,14 @@ class Sampler:
         return cut.min_p(chosen, p.min_p)
 
     def _head(self, scores: NDArray[np.float32], log_total: float, highest: float) -> Candidates:
-        """Return top tokens enough that top-p or min-p cuts within them, sorting no more."""
+        """Return top tokens enough that top-p or min-p cuts within them, mostly without a sort."""
         p = self.params
-        lowest = highest + math.log(p.min_p) if p.min_p > 0.0 else -math.inf
-        k = 256
-        while True:
-            head = cut.top_k(scores, k)
-            if k >= self.n_vocab or head.logits[-1] < lowest:
-                return head
-            if p.top_p < 1.0 and np.exp(head.logits - log_total).sum() >= p.top_p:
-                return head
-            k *= 8
+        head = cut.top_k(scores, _HEAD)
+        if p.min_p > 0.0 and head.logits[-1] < highest + math.log(p.min_p):
+            return head
+        if p.top_p < 1.0 and np.exp(head.logits - log_total).sum() >= p.top_p:
+            return head
+        return cut.top_k(scores, self.n_vocab)
 
     def _mirostat_token(self, scores: NDArray[np.float32], highest: float) -> int:
         with np.errstate(over="ignore"):

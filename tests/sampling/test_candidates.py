@@ -22,6 +22,8 @@ ROWS = {
     "some forbidden": np.where(np.arange(60) % 3 == 0, -np.inf, RNG.normal(0, 1, 60)),
     "one possible": np.where(np.arange(9) == 4, 0.0, -np.inf),
     "one token": np.array([-7.0]),
+    "zeros of both signs": np.array([0.0, -0.0, 1e-45, -1e-45, -0.0, 0.0]),
+    "more than the heap takes": np.round(RNG.normal(0, 3, 2000), 1),
     "huge": np.array([3e38, 1e38, -3e38, 0.0, 3e38]),
 }
 LOGITS = pytest.mark.parametrize("row", [v.astype(np.float32) for v in ROWS.values()], ids=ROWS)
@@ -54,7 +56,7 @@ def ids(c: Candidates) -> list[int]:
 
 
 @LOGITS
-@pytest.mark.parametrize("k", [1, 2, 7, 10**9])
+@pytest.mark.parametrize("k", [1, 2, 7, 512, 513, 10**9])
 def test_top_k_keeps_the_k_largest_in_order(row: np.ndarray, k: int) -> None:
     kept = cut.top_k(row, k)
     assert ids(kept) == [i for i, _ in ranked(row)][:k]
