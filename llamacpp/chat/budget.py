@@ -28,6 +28,7 @@ __all__ = [
 
 MAX_CHARS = 1 << 25  # of text made by one rendering, in all
 MAX_ITEMS = 1 << 18  # in one collection, written out
+MAX_ITEMS_MADE = 1 << 21  # in the collections made by one rendering, not written out
 MAX_SECONDS = 5.0  # of CPU time
 MAX_INT_BITS = 4096
 
@@ -38,10 +39,11 @@ _PLAIN = (str, int, float, bool, type(None), Undefined)
 class Budget:
     """What one rendering may still use."""
 
-    __slots__ = ("_chars", "_end")
+    __slots__ = ("_chars", "_end", "_items")
 
     def __init__(self) -> None:
         self._chars = MAX_CHARS
+        self._items = MAX_ITEMS_MADE
         # CPU time of this thread: a busy machine must not fail an honest template.
         self._end = time.thread_time() + MAX_SECONDS
 
@@ -57,6 +59,11 @@ class Budget:
             self.spend(len(value))
         elif isinstance(value, _COLLECTIONS):
             weigh(value)
+            self._items -= len(value)
+            if self._items < 0:
+                raise TemplateError(
+                    f"the chat template makes more than {MAX_ITEMS_MADE} items of collections"
+                )
         elif isinstance(value, int) and value.bit_length() > MAX_INT_BITS:
             raise TemplateError("the chat template makes a number of absurd size")
         return value
@@ -84,6 +91,7 @@ def weigh(value: Any, printed: bool = False) -> tuple[int, int, int]:
         if isinstance(inner, str):
             chars += len(inner)
         elif isinstance(inner, _COLLECTIONS):
+            current.get().tick()
             items += len(inner)
             limit_items(items)
             stack.extend((part, depth + 1) for part in inner)

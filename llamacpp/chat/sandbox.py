@@ -11,8 +11,10 @@ it is given. It sets no limit on time and memory; these do:
 - Collections are weighed as if written out, so nesting one in itself twice, again and again,
   ends at `MAX_ITEMS` and not at 2^n.
 
-What is left: one step may take as long as one linear operation on values of these sizes (about
-0.1 s), and the memory of values made on the way may reach four bytes a character of `MAX_CHARS`.
+What is left: one step may take as long as one linear operation on values of these sizes, some
+0.1 s; memory may reach four bytes for each character and a hundred for each item made (0.4 GB for
+a template that tries, all released with its error); and a template is compiled, at most 2 s for
+the largest, before any limit on time applies.
 """
 
 from __future__ import annotations
@@ -24,7 +26,6 @@ from typing import Any
 
 from jinja2 import Environment, Template, nodes, pass_context
 from jinja2.exceptions import SecurityError, TemplateSyntaxError
-from jinja2.exceptions import TemplateError as JinjaError
 from jinja2.ext import Extension
 from jinja2.filters import FILTERS, do_indent
 from jinja2.parser import Parser
@@ -229,8 +230,12 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         return current.get().admit(super().call(__context, __obj, *args, **kwargs))
 
 
+class _Refusal(Exception):  # noqa: N818  no error of ours: the template's own word
+    """What a template says by `raise_exception`."""
+
+
 def _raise_exception(message: object) -> None:
-    raise JinjaError(str(message))
+    raise _Refusal(str(message)[:500])
 
 
 @cache
@@ -291,8 +296,8 @@ def render(template: Template, variables: Mapping[str, Any]) -> str:
         raise
     except SecurityError as error:
         raise TemplateError(f"the chat template does what it may not: {error}") from None
-    except JinjaError as error:
-        raise TemplateError(f"the chat template refuses: {error}") from None
+    except _Refusal as error:
+        raise TemplateError(f"the chat template refuses the conversation: {error}") from None
     except Exception as error:  # whatever a stranger's code may raise
         raise TemplateError(f"the chat template failed: {_words(error)}") from error
     finally:
