@@ -164,6 +164,7 @@ def _split(text: str, separator: str | None = None, *args: Any, **kwargs: Any) -
 STAND_INS: dict[str, Callable[..., Any]] = {"replace": replace, "join": join}
 GUARDS: dict[str, Callable[..., None]] = {
     "format": _format,
+    "format_map": _format,
     "split": _split,
     "rsplit": _split,
     "splitlines": lambda text, *args, **kwargs: limit_items(len(text) // 2),

@@ -13,8 +13,8 @@ it is given. It sets no limit on time and memory; these do:
 
 What is left: one step may take as long as one linear operation on values of these sizes, some
 0.1 s; memory may reach four bytes for each character and a hundred for each item made (0.4 GB for
-a template that tries, all released with its error); and a template is compiled, at most 2 s for
-the largest, before any limit on time applies.
+a template that tries, all released with its error); and a template is compiled, a few seconds for
+the worst of `MAX_SOURCE` characters, before any limit on time applies.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from llamacpp.errors import TemplateError
 
 __all__ = ["compile_source", "render"]
 
-MAX_SOURCE = 1 << 17  # characters of a template; the longest known have some 2^15
+MAX_SOURCE = 1 << 16  # characters of a template; the longest known have half of that
 
 # fmt: off
 _STR_METHODS = frozenset((
@@ -64,7 +64,7 @@ _FILTERS = (
     "abs", "attr", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first",
     "float", "forceescape", "groupby", "int", "items", "last", "length", "list", "lower", "map",
     "max", "min", "reject", "rejectattr", "reverse", "safe", "select", "selectattr", "sort",
-    "title", "trim", "unique", "upper", "wordcount",
+    "title", "trim", "unique", "upper",
 )
 # fmt: on
 _METHODS: dict[type, frozenset[str]] = {
@@ -81,8 +81,8 @@ _METHODS: dict[type, frozenset[str]] = {
 # --- filters -------------------------------------------------------------------------------------
 
 
-# Filters that make a list of a text's characters, or a number of its digits.
-_SIZED = ("do_list", "do_sort", "do_unique", "do_groupby", "do_int")
+# Filters that make a list of a text's characters or words, or a number of its digits.
+_SIZED = ("do_list", "do_sort", "do_unique", "do_groupby", "do_title", "do_int")
 
 
 def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -116,8 +116,10 @@ def _format_filter(value: Any, *args: Any, **kwargs: Any) -> str:
 
 
 def _indent_filter(s: str, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
+    lines = 1 + sum(map(s.count, "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"))
+    limit_items(lines)
     step = len(width) if isinstance(width, str) else width
-    current.get().spend(len(s) + (len(s.splitlines()) + 1) * max(0, step))
+    current.get().spend(len(s) + lines * max(0, step))
     return do_indent(s, width, first, blank)
 
 
