@@ -22,6 +22,14 @@ def checkasm() -> Path:
 def test_all_arm_levels_match_their_scalar_twins(checkasm: Path) -> None:
     report = run_checkasm([EMULATOR, "-cpu", "max", str(checkasm)], "--require", "neon_dot")
     assert " passed, 0 failed" in report
+    table = report[report.index("kernel ") :].splitlines()[:-1]  # the last line counts
+    levels, *rows = [line.split() for line in table]
+    results = {row[0]: dict(zip(levels[1:], row[1:], strict=True)) for row in rows}
+    # Rows are read one a token: the scalar version serves.
+    plain = [slot for slot, by_level in results.items() if by_level["neon"] != "ok"]
+    assert all(slot.startswith("row_") for slot in plain)
+    with_dot = [slot for slot, by_level in results.items() if by_level["neon_dot"] == "ok"]
+    assert set(with_dot) == {s for s in results if s.startswith(("dot_q", "gemm_"))}
 
 
 def test_a_cpu_without_dot_product_runs_the_baseline_only(checkasm: Path) -> None:

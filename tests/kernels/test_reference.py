@@ -1,0 +1,332 @@
+"""The scalar kernels, which specify all others, against float64 NumPy and gguf-py.
+
+Bounds are those of checkasm/check.h: a float32 sum of n terms is within (n + c) 2^-24 sum|term|.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from kernel_builds import build, native_compiler
+
+gguf = pytest.importorskip("gguf")
+
+U = 2.0**-24
+TYPES = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
+FLOATS = ("F32", "F16", "BF16")
+ZERO = {"Q4_0": 8, "Q5_0": 16, "Q8_0": 128, "Q3_K": 4, "Q6_K": 32}
+WITH_MIN = {"Q4_1", "Q5_1", "Q2_K", "Q4_K", "Q5_K"}
+GROUP_16 = {"Q2_K", "Q3_K", "Q6_K"}
+# Where a block holds its half floats: those must be finite for the block to mean anything.
+HALVES = {
+    "Q4_0": (0,),
+    "Q4_1": (0, 2),
+    "Q5_0": (0,),
+    "Q5_1": (0, 2),
+    "Q8_0": (0,),
+    "Q2_K": (80, 82),
+    "Q3_K": (108,),
+    "Q4_K": (0, 2),
+    "Q5_K": (0, 2),
+    "Q6_K": (208,),
+}
+
+P, I, Z, F = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t, ctypes.c_float  # noqa: E741
+SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "act": (None, P, P, I),
+    "dot": (None, P, Z, P, Z, P, Z, I, I, I),
+    "row": (None, P, P, I),
+    "unpack": (None, P, P, P, P, Z, I, I),
+    "gemm": (None, P, Z, P, P, I, I, I, I),
+    "attn": (None, P),
+    "rmsnorm": (None, P, P, P, I, F),
+    "rope": (None, P, P, I),
+    "swiglu": (None, P, P, P, I),
+    "f32": (None, P, P, I),
+    "f16": (None, P, P, I),
+    "max": (F, P, I),
+    "sum": (ctypes.c_double, P, I, F),
+}
+
+
+class Tile(ctypes.Structure):
+    _fields_ = [("q", P), ("scale", P), ("min", P), ("zero", ctypes.c_int32)]
+
+
+class AttnTile(ctypes.Structure):
+    _fields_ = [
+        *[(name, P) for name in ("q", "k", "v", "n_seen", "m", "l", "acc")],
+        ("q_stride", ctypes.c_ssize_t),
+        *[(name, ctypes.c_int32) for name in ("n_q", "n_pos", "head_dim_k", "head_dim_v")],
+    ]
+
+
+Kernel = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def scalar() -> Callable[[str], Kernel]:
+    """Scalar kernels by slot name; array arguments are passed by address."""
+    lib = ctypes.CDLL(str(build("libkernels.so", compiler=native_compiler())))
+    lib.lk_kernel_name.restype = ctypes.c_char_p
+    lib.lk_kernel_at.restype = P
+    slots = {lib.lk_kernel_name(i).decode(): i for i in range(lib.lk_n_kernels())}
+
+    def find(name: str) -> Kernel:
+        kernel = ctypes.CFUNCTYPE(*SIGNATURES[name.split("_")[0]])(lib.lk_kernel_at(slots[name], 0))
+
+        def call(*args: Any) -> Any:
+            return kernel(*[a.ctypes.data if isinstance(a, np.ndarray) else a for a in args])
+
+        return call
+
+    return find
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(2)
+
+
+def slot(prefix: str, kind: str) -> str:
+    return f"{prefix}_{kind.replace('Q', 'q') if kind.startswith('Q') else kind.lower()}"
+
+
+def random_rows(kind: str, rows: int, k: int) -> np.ndarray:
+    """Rows of blocks: random bytes, half floats finite, of either sign and widely spread."""
+    length, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
+    blocks = rng().integers(0, 256, (rows, k // length, size), dtype=np.uint8)
+    for at in HALVES.get(kind, ()):
+        blocks[..., at + 1] &= 0xBF  # magnitudes below 2
+    if kind not in HALVES:  # the weights themselves
+        values = (rng().standard_normal((rows, k)) * 3).astype(np.float32)
+        if kind == "F32":
+            return values.view(np.uint8)
+        halves = values.astype(np.float16) if kind == "F16" else values.view(np.uint16)[:, 1::2]
+        return np.ascontiguousarray(halves).view(np.uint8)
+    return np.ascontiguousarray(blocks.reshape(rows, -1))
+
+
+def dequantize(kind: str, rows: np.ndarray) -> np.ndarray:
+    out = gguf.quants.dequantize(rows, gguf.GGMLQuantizationType[kind])
+    return np.asarray(out, dtype=np.float32).reshape(rows.shape[0], -1)
+
+
+def random_act(scalar: Callable[[str], Kernel], k: int) -> np.ndarray:
+    x = rng().standard_normal(k).astype(np.float32)
+    row = np.zeros(k + k // 2, dtype=np.uint8)
+    scalar("act_q8")(row, x, k)
+    return row
+
+
+def act_values(row: np.ndarray, k: int) -> np.ndarray:
+    """d q in float64: what a quantised row stands for."""
+    q, d = row[:k].view(np.int8), row[k : k + k // 8].view(np.float32)
+    return q.astype(np.float64) * np.repeat(d.astype(np.float64), 32)
+
+
+def unpacked(scalar: Callable[[str], Kernel], kind: str, w: np.ndarray, k: int) -> tuple[Any, ...]:
+    """(q, scale, min) of one row in float64, scale and min repeated for each element."""
+    group = 16 if kind in GROUP_16 else 32
+    q = np.zeros((k // 4, 16, 4), np.uint8)
+    scale, low = np.zeros((2, k // group, 16), np.float32)
+    scalar(slot("unpack", kind))(q, scale, low, w, 0, k, 1)
+    per_element = [np.repeat(a[:, 0].astype(np.float64), group) for a in (scale, low)]
+    return q[:, 0, :].reshape(-1).astype(np.float64), *per_element
+
+
+@pytest.mark.parametrize("kind", TYPES + FLOATS)
+def test_rows_equal_ggufs_dequantisation_exactly(
+    scalar: Callable[[str], Kernel], kind: str
+) -> None:
+    w = random_rows(kind, 1, 2048)
+    y = np.zeros(2048, np.float32)
+    scalar(slot("row", kind))(y, w, 2048)
+    np.testing.assert_array_equal(y, dequantize(kind, w)[0])
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_unpacked_tiles_stand_for_the_same_weights(
+    scalar: Callable[[str], Kernel], kind: str
+) -> None:
+    k, group = 512, 16 if kind in GROUP_16 else 32
+    w = random_rows(kind, 11, k)
+    q = np.full((k // 4, 16, 4), 99, np.uint8)
+    scale, low = np.full((2, k // group, 16), np.nan, np.float32)
+    scalar(slot("unpack", kind))(q, scale, low, w, w.shape[1], k, 11)
+    assert not q[:, 11:].any()
+    assert not scale[:, 11:].any()
+    codes = q.transpose(1, 0, 2).reshape(16, k)[:11].astype(np.float64) - ZERO.get(kind, 0)
+    scales = np.repeat(scale.T[:11].astype(np.float64), group, axis=1)
+    lows = np.zeros_like(scales)
+    if kind in WITH_MIN:
+        assert not low[:, 11:].any()
+        lows = np.repeat(low.T[:11].astype(np.float64), group, axis=1)
+    bound = 2 * U * (abs(scales * codes) + abs(lows))  # of gguf-py's own float32 arithmetic
+    assert (abs(scales * codes - lows - dequantize(kind, w)) <= bound).all()
+
+
+def test_quantised_activations_are_the_nearest_codes(scalar: Callable[[str], Kernel]) -> None:
+    k = 4096
+    x = (rng().standard_normal(k) * np.exp(rng().standard_normal(k) * 3)).astype(np.float32)
+    x[64:96] = 0
+    row = np.zeros(k + k // 2, np.uint8)
+    scalar("act_q8")(row, x, k)
+    q = row[:k].view(np.int8).astype(np.float64).reshape(-1, 32)
+    d, s32 = row[k : k + k // 4].view(np.float32).astype(np.float64).reshape(2, -1)
+    s16 = row[k + k // 4 :].view(np.float32).astype(np.float64).reshape(-1, 2)
+    blocks = x.astype(np.float64).reshape(-1, 32)
+    largest = abs(blocks).max(axis=1)
+    assert abs(q).max() == 127
+    np.testing.assert_allclose(d, largest / 127, rtol=U)
+    # Half a code, and the two roundings of x * (127 / max|x|), which is at most 127.
+    error = abs(blocks - d[:, None] * q)
+    assert (error <= (0.5 + 127 * 3 * U) * d[:, None]).all()
+    np.testing.assert_allclose(s32, d * q.sum(axis=1), rtol=U)
+    np.testing.assert_allclose(s16, d[:, None] * q.reshape(-1, 2, 16).sum(axis=2), rtol=U)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_quantised_dots_match_float64(scalar: Callable[[str], Kernel], kind: str) -> None:
+    k, rows = 1024, 5
+    w, x = random_rows(kind, rows, k), random_act(scalar, k)
+    a = act_values(x, k)
+    y = np.zeros(rows, np.float32)
+    scalar(slot("dot", kind))(y, rows, w, w.shape[1], x, 0, k, rows, 1)
+    for r in range(rows):
+        q, scale, low = unpacked(scalar, kind, w[r], k)
+        zero = ZERO.get(kind, 0)
+        exact = np.dot(scale * (q - zero) - low, a)
+        terms = abs(scale) * (q + zero) + abs(low)
+        n_terms = 2 * k / (16 if kind in GROUP_16 else 32)
+        assert abs(float(y[r]) - exact) <= (n_terms + 6) * U * np.dot(terms, abs(a))
+
+
+@pytest.mark.parametrize("kind", FLOATS)
+def test_float_dots_match_float64(scalar: Callable[[str], Kernel], kind: str) -> None:
+    k, rows = 515, 3
+    w = random_rows(kind, rows, k)
+    x = rng().standard_normal((2, k)).astype(np.float32)
+    y = np.zeros((2, rows), np.float32)
+    scalar(slot("dot", kind))(y, rows, w, w.shape[1], x, 4 * k, k, rows, 2)
+    weights = dequantize(kind, w).astype(np.float64)
+    bound = (k + 1) * U * (abs(x.astype(np.float64)) @ abs(weights.T))
+    assert (abs(y - x.astype(np.float64) @ weights.T) <= bound).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "zero", "top"),
+    [("g32", 8, 15), ("g32", 128, 255), ("g32_min", 0, 31), ("g16", 32, 63), ("g16_min", 0, 3)],
+)
+def test_tile_products_match_float64(
+    scalar: Callable[[str], Kernel], name: str, zero: int, top: int
+) -> None:
+    k, group, random = 256, int(name[1:3]), rng()
+    q = random.integers(0, top + 1, (k // 4, 16, 4), dtype=np.uint8)
+    scale, low = random.standard_normal((2, k // group, 16)).astype(np.float32)
+    codes = random.integers(-127, 128, (k // 32, 12, 32), dtype=np.int8)
+    block = np.dtype(
+        [
+            ("q", "i1", (12, 32)),
+            ("d", "f4", 12),
+            ("lo", "i4", 12),
+            ("hi", "i4", 12),
+            ("all", "i4", 12),
+        ]
+    )
+    panel = np.zeros(k // 32, block)
+    panel["q"], panel["d"] = codes, random.random((k // 32, 12))
+    panel["lo"], panel["hi"] = codes[..., :16].sum(2), codes[..., 16:].sum(2)
+    panel["all"] = panel["lo"] + panel["hi"]
+    minima = low.ctypes.data if name.endswith("min") else None
+    tile = Tile(q.ctypes.data, scale.ctypes.data, minima, zero)
+    y = np.ones((12, 16), np.float32)
+    scalar(f"gemm_{name}")(y, 16, ctypes.addressof(tile), panel, k, 16, 12, 1)
+
+    w = q.transpose(1, 0, 2).reshape(16, k).astype(np.float64)
+    scales = np.repeat(scale.T.astype(np.float64), group, axis=1)
+    lows = np.repeat(low.T.astype(np.float64), group, axis=1) * (minima is not None)
+    a = (codes * panel["d"][..., None].astype(np.float64)).transpose(1, 0, 2).reshape(12, k)
+    exact = 1 + a @ (scales * (w - zero) - lows).T
+    terms = 1 + abs(a) @ (abs(scales) * (w + zero) + abs(lows)).T
+    assert (abs(y - exact) <= (2 * k / group + 6) * U * terms).all()
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("attn_f32", np.float32), ("attn_f16", np.float16)])
+def test_attention_over_tiles_is_softmax_attention(
+    scalar: Callable[[str], Kernel], name: str, dtype: type
+) -> None:
+    n_q, dk, dv, random = 3, 24, 20, rng()
+    q = random.standard_normal((n_q, dk)).astype(np.float32)
+    k, v = (random.standard_normal((150, n)).astype(dtype) for n in (dk, dv))
+    m, total = np.full(n_q, -np.inf, np.float32), np.zeros(n_q, np.float32)
+    acc = np.zeros((n_q, dv), np.float32)
+    last = np.array([150, 128, 97])  # positions each query sees
+    for start in range(0, 150, 64):
+        n_pos = min(64, 150 - start)
+        seen = np.clip(last - start, 0, n_pos).astype(np.int32)
+        arrays = (q, k[start:], v[start:], seen, m, total, acc)
+        tile = AttnTile(*[a.ctypes.data for a in arrays], dk, n_q, n_pos, dk, dv)
+        scalar(name)(ctypes.addressof(tile))
+    for i in range(n_q):
+        keys, values = (a[: last[i]].astype(np.float64) for a in (k, v))
+        scores = keys @ q[i].astype(np.float64)
+        weights = np.exp(scores - scores.max())
+        exact = weights @ values / weights.sum()
+        score_error = (dk + 1) * U * (abs(keys) @ abs(q[i])).max()
+        relative = 4 * score_error + (150 + 40) * U
+        bound = relative * 2 * (weights @ abs(values)) / weights.sum()
+        assert (abs(acc[i].astype(np.float64) / total[i] - exact) <= bound).all()
+
+
+def test_norm_rotation_and_activation_match_float64(scalar: Callable[[str], Kernel]) -> None:
+    n = 1000
+    x, w, up = (rng().standard_normal((3, n)) * 4).astype(np.float32)
+    x64, w64, up64 = (a.astype(np.float64) for a in (x, w, up))
+    y = np.zeros(n, np.float32)
+    scalar("rmsnorm")(y, x, w, n, 1e-5)
+    eps = float(np.float32(1e-5))
+    np.testing.assert_allclose(y, w64 * x64 / np.sqrt((x64**2).mean() + eps), rtol=4 * U)
+    scalar("swiglu")(y, x, up, n)
+    np.testing.assert_allclose(y, x64 / (1 + np.exp(-x64)) * up64, rtol=12 * U)
+    angle = rng().uniform(-3, 3, n // 2)
+    cs = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
+    turn = cs[:, 0].astype(np.float64) + 1j * cs[:, 1].astype(np.float64)
+    pairs = {
+        "rope_adjacent": x64[0::2] + 1j * x64[1::2],
+        "rope_half": x64[: n // 2] + 1j * x64[n // 2 :],
+    }
+    for name, pair in pairs.items():
+        turned, exact = x.copy(), pair * turn
+        scalar(name)(turned, cs, n)
+        real, imag = (
+            (turned[0::2], turned[1::2]) if name == "rope_adjacent" else np.split(turned, 2)
+        )
+        bound = 3 * U * 2 * abs(pair)
+        assert (abs(real - exact.real) <= bound).all()
+        assert (abs(imag - exact.imag) <= bound).all()
+
+
+def test_reductions_match_float64(scalar: Callable[[str], Kernel]) -> None:
+    x = (rng().standard_normal(999) * 5).astype(np.float32)
+    assert scalar("max")(x, 999) == x.max()
+    exact = np.exp(x.astype(np.float64) - float(x.max())).sum()
+    assert scalar("sum_exp")(x, 999, float(x.max())) == pytest.approx(exact, rel=8 * U)
+    x[500] = np.nan
+    assert np.isnan(scalar("max")(x, 999))
+
+
+def test_halves_convert_as_numpy_does(scalar: Callable[[str], Kernel]) -> None:
+    halves = np.arange(65536, dtype=np.uint16)
+    y = np.zeros(65536, np.float32)
+    scalar("f16_to_f32")(y, halves, 65536)
+    np.testing.assert_array_equal(y, halves.view(np.float16).astype(np.float32))
+    x = rng().integers(0, 2**32, 200_000, dtype=np.uint64).astype(np.uint32).view(np.float32)
+    x[:65536] = np.nextafter(y, np.float32(1), dtype=np.float32)
+    back = np.zeros(x.size, np.uint16)
+    scalar("f32_to_f16")(back, x, x.size)
+    with np.errstate(over="ignore", invalid="ignore"):
+        np.testing.assert_array_equal(back.view(np.float16), x.astype(np.float16))
