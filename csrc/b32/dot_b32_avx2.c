@@ -1,9 +1,10 @@
 /*
- * dot_q4_0 q4_1 q5_0 q5_1 q8_0 (layouts: blocks.h), scales of four blocks at a time:
+ * dot_q4_0 q4_1 q5_0 q5_1 q8_0 (layouts: blocks.h), four blocks a step:
  *     y = sum d_w d_a sum(q a)  +  sum (m_w or -zero d_w) s32
- * VPMADDUBSW adds two products in int16: at most 2 * 31 * 127 = 7874. Q8_0 moves the sign to the
- * activation: at most 2 * 128 * 127 = 32512 < 32768, nothing saturates. VPMADDWD with ones widens
- * to int32. Tail: single blocks, scales by masked loads; nothing is read past the last block.
+ * VPMADDUBSW adds two products in int16; unpacking and adding twice leaves dword i of each 128-bit
+ * lane to block i, so one VPMADDWD, conversion and FMA serve four blocks. The int16 hold 8 products
+ * of at most 31 * 127: 31496 < 32768. Q8_0 moves the sign to the activation, 2 * 128 * 127 = 32512,
+ * and widens to int32 first. Tail: missing blocks are zero and not read.
  */
 #include "b32.h"
 
@@ -19,7 +20,7 @@ LK_BEGIN_AVX2
 #define MAX_COLS 4 /* columns that share an unpacked block */
 
 typedef struct {
-    __m256 sum_f32x8[2];
+    __m256 sum_f32x8;
     __m128 offset_f32x4; /* sum of d s32 (zero point) or m s32 */
 } total;
 
@@ -39,15 +40,34 @@ LK_INLINE __m128 load_floats(const float *p, int n) {
     return _mm_maskload_ps(p, _mm_cmpgt_epi32(_mm_set1_epi32(n), _mm_setr_epi32(0, 1, 2, 3)));
 }
 
-/* Sums of 4 products in each int32 lane, as floats. */
-LK_INLINE __m256 dot_block(b32_type type, __m256i q_i8x32, const int8_t *a) {
-    __m256i a_i8x32 = _mm256_loadu_si256((const __m256i *)a);
-    if (type == B32_q8_0) {
-        a_i8x32 = _mm256_sign_epi8(a_i8x32, q_i8x32);
-        q_i8x32 = _mm256_abs_epi8(q_i8x32);
+/* Sums of two products. */
+LK_INLINE __m256i products_i16x16(b32_type type, __m256i q_i8x32, const int8_t *a) {
+    const __m256i a_i8x32 = _mm256_loadu_si256((const __m256i *)a);
+    if (type == B32_q8_0)
+        return _mm256_maddubs_epi16(_mm256_abs_epi8(q_i8x32), _mm256_sign_epi8(a_i8x32, q_i8x32));
+    return _mm256_maddubs_epi16(q_i8x32, a_i8x32);
+}
+
+/* Two vectors to one: lower and upper parts of each 128-bit lane interleaved and added. */
+#define FOLD(width, bits, x, y)                                                                    \
+    _mm256_add_epi##width(_mm256_unpacklo_epi##bits(x, y), _mm256_unpackhi_epi##bits(x, y))
+
+/* The products of blocks 0..3 summed: twice blocks 0, 1, 2, 3. */
+LK_INLINE __m256 sum_blocks(b32_type type, const __m256i p_i16x16[QUAD]) {
+    const __m256i one_i16x16 = _mm256_set1_epi16(1);
+    if (type != B32_q8_0) {
+        const __m256i lo_i16x16 = FOLD(16, 32, p_i16x16[0], p_i16x16[1]);
+        const __m256i hi_i16x16 = FOLD(16, 32, p_i16x16[2], p_i16x16[3]);
+        return _mm256_cvtepi32_ps(
+            _mm256_madd_epi16(FOLD(16, 64, lo_i16x16, hi_i16x16), one_i16x16));
     }
-    const __m256i dot_i16x16 = _mm256_maddubs_epi16(q_i8x32, a_i8x32);
-    return _mm256_cvtepi32_ps(_mm256_madd_epi16(dot_i16x16, _mm256_set1_epi16(1)));
+    __m256i p_i32x8[QUAD];
+#pragma GCC unroll 4
+    for (int i = 0; i < QUAD; i++)
+        p_i32x8[i] = _mm256_madd_epi16(p_i16x16[i], one_i16x16);
+    const __m256i lo_i32x8 = FOLD(32, 32, p_i32x8[0], p_i32x8[1]);
+    const __m256i hi_i32x8 = FOLD(32, 32, p_i32x8[2], p_i32x8[3]);
+    return _mm256_cvtepi32_ps(FOLD(32, 64, lo_i32x8, hi_i32x8));
 }
 
 /* Adds n <= 4 blocks at w, from block b on, to the totals of n_cols (a constant) columns. */
@@ -55,24 +75,24 @@ LK_INLINE void add_quad(b32_type type, total *t, const uint8_t *w, const b32_ope
                         const char *x, int b, int n, int n_cols) {
     const __m128 d_f32x4 = load_scales(type, w, 0, n);
     const __m128 offset_f32x4 = b32_has_min(type) ? load_scales(type, w, 2, n) : d_f32x4;
-    float d[MAX_COLS][QUAD];
+    const __m256i zero = _mm256_setzero_si256();
+    __m256i q_i8x32[QUAD], p_i16x16[QUAD];
+#pragma GCC unroll 4
+    for (int i = 0; i < QUAD; i++)
+        q_i8x32[i] = i < n ? b32_quants_i8x32(type, w + i * b32_bytes(type)) : zero;
 #pragma GCC unroll 4
     for (int j = 0; j < n_cols; j++) {
         const char *row = x + j * m->x_stride;
-        _mm_storeu_ps(d[j], _mm_mul_ps(d_f32x4, load_floats(lk_act_d(row, m->k) + b, n)));
+        const int8_t *a = lk_act_q(row) + LK_QK32 * b;
+#pragma GCC unroll 4
+        for (int i = 0; i < QUAD; i++)
+            p_i16x16[i] = i < n ? products_i16x16(type, q_i8x32[i], a + LK_QK32 * i) : zero;
+        const __m128 scale_f32x4 = _mm_mul_ps(d_f32x4, load_floats(lk_act_d(row, m->k) + b, n));
+        t[j].sum_f32x8 = _mm256_fmadd_ps(sum_blocks(type, p_i16x16),
+                                         _mm256_set_m128(scale_f32x4, scale_f32x4), t[j].sum_f32x8);
         if (type != B32_q8_0)
             t[j].offset_f32x4 = _mm_fmadd_ps(
                 offset_f32x4, load_floats(lk_act_s32(row, m->k) + b, n), t[j].offset_f32x4);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < n; i++) {
-        const __m256i q_i8x32 = b32_quants_i8x32(type, w + i * b32_bytes(type));
-#pragma GCC unroll 4
-        for (int j = 0; j < n_cols; j++) {
-            const int8_t *a = lk_act_q(x + j * m->x_stride) + LK_QK32 * (b + i);
-            t[j].sum_f32x8[i % 2] = _mm256_fmadd_ps(
-                dot_block(type, q_i8x32, a), _mm256_broadcast_ss(&d[j][i]), t[j].sum_f32x8[i % 2]);
-        }
     }
 }
 
@@ -82,9 +102,8 @@ LK_INLINE float add_lanes(__m128 x_f32x4) {
 }
 
 LK_INLINE float finish(b32_type type, const total *t) {
-    const __m256 sum_f32x8 = _mm256_add_ps(t->sum_f32x8[0], t->sum_f32x8[1]);
     const float sum = add_lanes(
-        _mm_add_ps(_mm256_castps256_ps128(sum_f32x8), _mm256_extractf128_ps(sum_f32x8, 1)));
+        _mm_add_ps(_mm256_castps256_ps128(t->sum_f32x8), _mm256_extractf128_ps(t->sum_f32x8, 1)));
     if (type == B32_q8_0)
         return sum;
     const float offset = add_lanes(t->offset_f32x4);
@@ -101,7 +120,7 @@ LK_INLINE void dot_tile(b32_type type, const b32_operands *m, int row, int row_s
     for (int i = 0; i < n_rows; i++)
 #pragma GCC unroll 4
         for (int j = 0; j < n_cols; j++) {
-            t[i][j].sum_f32x8[0] = t[i][j].sum_f32x8[1] = _mm256_setzero_ps();
+            t[i][j].sum_f32x8 = _mm256_setzero_ps();
             t[i][j].offset_f32x4 = _mm_setzero_ps();
         }
     for (int b = 0; b < n_blocks; b += QUAD) {
