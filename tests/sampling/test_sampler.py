@@ -383,9 +383,9 @@ def test_mirostat_holds_the_surprise_at_its_target(mode: int, tau: float) -> Non
 def milliseconds(call: Callable[[], Any], repeats: int = 30) -> float:
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.thread_time()
         call()
-        times.append((time.perf_counter() - start) * 1e3)
+        times.append((time.thread_time() - start) * 1e3)
     return sorted(times)[repeats // 2]
 
 
