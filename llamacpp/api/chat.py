@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from llamacpp.api.completion import Piece, complete
+from llamacpp.api.options import Processors, StopRules
+from llamacpp.api.prompt import check_room, text_tokens
 from llamacpp.api.schema import (
     ChatChunk,
     ChatCompletion,
@@ -25,19 +27,22 @@ from llamacpp.sampling import TokenLogprobs
 if TYPE_CHECKING:
     from llamacpp.api.llama import Llama
 
-__all__ = ["Answer", "ChatOptions"]
+__all__ = ["Answer", "AnswerOptions"]
+
+TEMPERATURE = 0.2  # of answers, where the caller gives none
 
 
 @dataclass
-class ChatOptions:
+class AnswerOptions:
     """Options of a chat completion, beside those of `SamplingParams` (temperature: 0.2).
 
     Attributes:
-        max_tokens: generate so many at most; None: until the answer ends or the context is full.
+        max_tokens: generate so many at most; None, 0 or less: until the answer ends or the context
+            is full.
         stop: strings that end the answer, beside the format's own.
         logprobs: report the log-probability of each token.
         top_logprobs: ... and of this many best ones.
-        tools: passed to the template.
+        tools: for the template; the answer is text, and calls in it are left to the caller.
         model: name to report as `model`.
         logits_processor: callables (ids, logits) -> logits.
         stopping_criteria: callables (ids, logits) -> bool.
@@ -49,8 +54,8 @@ class ChatOptions:
     top_logprobs: int | None = None
     tools: Sequence[Mapping[str, Any]] | None = None
     model: str | None = None
-    logits_processor: Any = None
-    stopping_criteria: Any = None
+    logits_processor: Processors = None
+    stopping_criteria: StopRules = None
 
 
 class Answer:
@@ -60,19 +65,16 @@ class Answer:
         self, llama: Llama, messages: Sequence[Mapping[str, Any]], given: Mapping[str, Any]
     ) -> None:
         own, sampling = split_options(
-            "create_chat_completion", given, ChatOptions.__dataclass_fields__
+            "create_chat_completion", given, (field.name for field in fields(AnswerOptions))
         )
-        options = ChatOptions(**own)
+        options = AnswerOptions(**own)
         if options.top_logprobs and not options.logprobs:
             raise InvalidArgumentError("top_logprobs needs logprobs=True")
-        tokenizer, form = llama.tokenizer, llama.chat_format
-        prompt = form.render(messages, tools=options.tools)
-        # A template that writes the BOS token itself must not get a second one.
-        tokens = tokenizer.encode(prompt, add_bos=False, add_eos=False, parse_special=True)
-        if tokenizer.add_bos and tokenizer.bos_id is not None and tokens[:1] != [tokenizer.bos_id]:
-            tokens = [tokenizer.bos_id, *tokens]
-        if not tokens:
-            raise InvalidArgumentError("the template made an empty prompt of these messages")
+        if sampling.get("temperature") is None:
+            sampling["temperature"] = TEMPERATURE
+        form = llama.chat_format
+        tokens = text_tokens(llama.tokenizer, form.render(messages, tools=options.tools))
+        check_room(llama.session, len(tokens))
         stop = options.stop or ()
         text = TextOptions(
             max_tokens=options.max_tokens,
@@ -82,11 +84,9 @@ class Answer:
             stopping_criteria=options.stopping_criteria,
         )
         self._llama = llama
-        self._request = text.request(
-            tokens, llama.sampling_params({"temperature": 0.2, **sampling})
-        )
         # What follows the template's last word begins a text of its own.
-        self._request.continuation = False
+        params = llama.sampling_params(sampling)
+        self._request = text.request(tokens, params, continuation=False)
         self._model = options.model or llama.model_path
         self._id = f"chatcmpl-{uuid.uuid4()}"
         self._created = int(time.time())

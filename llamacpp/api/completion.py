@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -28,7 +29,18 @@ PROMPT_ROWS = 256  # logits of a prompt held at a time when its logprobs are ask
 
 @dataclass
 class Request:
-    """What to complete, and how."""
+    """What to complete, and how.
+
+    Attributes:
+        prompt: its tokens.
+        max_tokens: generate so many at most; None: until the end or a full context.
+        params: how to sample.
+        stop: strings that end the text.
+        n_logprobs: report logprobs, with so many rivals; None: do not.
+        processors: applied to the logits first.
+        stopping: asked after each token.
+        continuation: the answer goes on from a text, so a space before it counts.
+    """
 
     prompt: list[int]
     max_tokens: int | None
@@ -37,7 +49,10 @@ class Request:
     n_logprobs: int | None = None
     processors: Sequence[LogitsProcessor] = ()
     stopping: Sequence[StoppingCriteria] = ()
-    continuation: bool = True  # the answer goes on from a text, so a space before it counts
+    continuation: bool = True
+
+    def __post_init__(self) -> None:
+        StopMatcher(self.stop)  # refuse bad stop strings before anything is computed
 
 
 @dataclass
@@ -55,11 +70,18 @@ def complete(session: Session, tokenizer: Tokenizer, request: Request) -> Iterat
 
     What the session shares with the prompt is not evaluated again.
     """
-    chosen: list[TokenLogprobs] = []
+    chosen: deque[tuple[int, TokenLogprobs]] = deque()  # with the place where its text begins
+    n_written = n_sent = 0  # characters: by the model, and of those to the caller
 
     def note(logits: npt.NDArray[np.float32], token: int) -> None:
         if request.n_logprobs is not None:
-            chosen.append(logprobs(logits, token, request.n_logprobs))
+            chosen.append((n_written, logprobs(logits, token, request.n_logprobs)))
+
+    def take(everything: bool) -> list[TokenLogprobs]:
+        taken = []
+        while chosen and (everything or chosen[0][0] < n_sent):
+            taken.append(chosen.popleft()[1])
+        return taken
 
     stream = TokenStream(tokenizer, continuation=request.continuation)
     matcher = StopMatcher(request.stop)
@@ -82,17 +104,16 @@ def complete(session: Session, tokenizer: Tokenizer, request: Request) -> Iterat
                 text = matcher.feed(stream.flush()) + matcher.flush()
             else:
                 n_tokens += 1
-                text = matcher.feed(stream.feed(token))
+                written = stream.feed(token)
+                n_written += len(written)
+                text = matcher.feed(written)
             if matcher.stopped:
                 reason = "stop"
+            n_sent += len(text)
             if reason is not None or text:
-                yield Piece(text, _take(chosen), n_tokens, reason)
-
-
-def _take(chosen: list[TokenLogprobs]) -> list[TokenLogprobs]:
-    taken = chosen[:]
-    chosen.clear()
-    return taken
+                # Tokens of the stop string itself are no part of the text, nor of its logprobs.
+                everything = reason is not None and not matcher.stopped
+                yield Piece(text, take(everything), n_tokens, reason)
 
 
 def prompt_logprobs(
@@ -107,7 +128,6 @@ def prompt_logprobs(
     for start in range(0, len(prompt) - 1, PROMPT_ROWS):
         piece = prompt[start : min(start + PROMPT_ROWS, len(prompt) - 1)]
         rows = session.eval(piece, "all")
-        if rows is None:
-            return
+        assert rows is not None  # "all" was asked for
         for i, row in enumerate(rows):
             yield logprobs(row, prompt[start + i + 1], n)

@@ -1,15 +1,93 @@
-"""llama-cpp-python's options that mean nothing here: refused, or known to be without effect."""
+"""The options of `Llama` and its methods: those that count, and what is made of all others.
+
+llama-cpp-python's options that mean nothing here are refused, or known to be without effect.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias, TypedDict
 
 from llamacpp.errors import InvalidArgumentError, UnsupportedError
+from llamacpp.sampling import LogitsProcessor, StoppingCriteria
 
-__all__ = ["IGNORED", "REFUSED", "cache_type", "check_options"]
+__all__ = [
+    "IGNORED",
+    "REFUSED",
+    "ChatOptions",
+    "CompletionOptions",
+    "Processors",
+    "SamplingOptions",
+    "StopRules",
+    "as_list",
+    "cache_type",
+    "check_options",
+]
 
-# Accepted without effect, because what they ask for does not exist here or always holds.
+Processors: TypeAlias = LogitsProcessor | Sequence[LogitsProcessor] | None
+StopRules: TypeAlias = StoppingCriteria | Sequence[StoppingCriteria] | None
+
+
+class SamplingOptions(TypedDict, total=False):
+    """The fields of `SamplingParams`; None stands for the default."""
+
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    typical_p: float | None
+    top_n_sigma: float | None
+    xtc_probability: float | None
+    xtc_threshold: float | None
+    repeat_penalty: float | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
+    penalty_last_n: int | None
+    dry_multiplier: float | None
+    dry_base: float | None
+    dry_allowed_length: int | None
+    dry_penalty_last_n: int | None
+    dry_sequence_breakers: Sequence[str] | None
+    mirostat_mode: int | None
+    mirostat_tau: float | None
+    mirostat_eta: float | None
+    logit_bias: Mapping[int, float] | Mapping[str, float] | None
+    seed: int | None
+
+
+class CompletionOptions(SamplingOptions, total=False):
+    """What `Llama.create_completion` takes beside prompt, suffix, max_tokens and stream."""
+
+    stop: str | Sequence[str] | None  # strings that end the text and are not part of it
+    echo: bool  # begin the text with the prompt
+    logprobs: int | None  # report each token's log-probability, and so many best rivals'
+    model: str | None  # name to report
+    logits_processor: Processors
+    stopping_criteria: StopRules
+    grammar: None
+    tfs_z: float
+
+
+class ChatOptions(SamplingOptions, total=False):
+    """What `Llama.create_chat_completion` takes beside messages and stream."""
+
+    max_tokens: int | None  # None, 0 or less: until the answer ends or the context is full
+    stop: str | Sequence[str] | None  # strings that end the answer, beside the format's own
+    logprobs: bool | None  # report the log-probability of each token
+    top_logprobs: int | None  # ... and of so many best ones
+    tools: Sequence[Mapping[str, Any]] | None  # for the template; the answer is text all the same
+    model: str | None  # name to report
+    logits_processor: Processors
+    stopping_criteria: StopRules
+    grammar: None
+    tfs_z: float
+    functions: None
+    function_call: None
+    tool_choice: str | None
+    response_format: Mapping[str, str] | None
+
+
+# Accepted by `Llama(...)` without effect: what they ask for does not exist here or always holds.
 IGNORED: Mapping[str, str] = {
     "n_gpu_layers": "this library runs on the CPU",
     "split_mode": "this library runs on the CPU",
@@ -19,7 +97,7 @@ IGNORED: Mapping[str, str] = {
     "op_offload": "this library runs on the CPU",
     "n_ubatch": "n_batch is the one batch size",
     "n_threads_batch": "n_threads serves prompts too",
-    "flash_attn": "attention is always computed that way",
+    "flash_attn": "attention never holds a matrix of all scores",
     "logits_all": "logits and logprobs need no preparation",
     "last_n_tokens_size": "penalties take `penalty_last_n`",
     "swa_full": "there is no sliding-window attention",
@@ -27,38 +105,41 @@ IGNORED: Mapping[str, str] = {
     "verbose": "the library never prints",
 }
 
-# Accepted only with a value that leaves them off.
-REFUSED: Mapping[str, tuple[Any, ...]] = {
-    "use_mmap": (True,),
-    "use_mlock": (False,),
-    "numa": (False, 0),
-    "kv_overrides": (None,),
-    "rope_scaling_type": (-1, None),
-    "rope_freq_base": (0, None),
-    "rope_freq_scale": (0, None),
-    "pooling_type": (-1, None),
-    "attention_type": (-1, None),
-    "yarn_ext_factor": (-1,),
-    "yarn_attn_factor": (1,),
-    "yarn_beta_fast": (32,),
-    "yarn_beta_slow": (1,),
-    "yarn_orig_ctx": (0,),
-    "embedding": (False,),
-    "lora_base": (None,),
-    "lora_scale": (1,),
-    "lora_path": (None,),
-    "chat_handler": (None,),
-    "draft_model": (None,),
-    "tokenizer": (None,),
-    "spm_infill": (False,),
-    # of completions
-    "suffix": (None,),
-    "grammar": (None,),
-    "tfs_z": (1,),
-    "functions": (None,),
-    "function_call": (None,),
-    "tool_choice": (None, "none", "auto"),
-    "response_format": (None, {"type": "text"}),
+# By function: options accepted only with one of the values that leave them off.
+REFUSED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
+    "Llama": {
+        "use_mmap": (True,),
+        "use_mlock": (False,),
+        "numa": (False, 0),
+        "kv_overrides": (None,),
+        "rope_scaling_type": (-1, None),
+        "rope_freq_base": (0, None),
+        "rope_freq_scale": (0, None),
+        "pooling_type": (-1, None),
+        "attention_type": (-1, None),
+        "yarn_ext_factor": (-1,),
+        "yarn_attn_factor": (1,),
+        "yarn_beta_fast": (32,),
+        "yarn_beta_slow": (1,),
+        "yarn_orig_ctx": (0,),
+        "embedding": (False,),
+        "lora_base": (None,),
+        "lora_scale": (1,),
+        "lora_path": (None,),
+        "chat_handler": (None,),
+        "draft_model": (None,),
+        "tokenizer": (None,),
+        "spm_infill": (False,),
+    },
+    "create_completion": {"suffix": (None,), "grammar": (None,), "tfs_z": (1,)},
+    "create_chat_completion": {
+        "grammar": (None,),
+        "tfs_z": (1,),
+        "functions": (None,),
+        "function_call": (None,),
+        "tool_choice": (None, "auto"),
+        "response_format": (None, {"type": "text"}),
+    },
 }
 
 
@@ -66,15 +147,16 @@ def check_options(function: str, options: Mapping[str, Any]) -> None:
     """Refuse what cannot be honoured.
 
     Raises:
-        TypeError: no such option exists.
-        UnsupportedError: the option exists elsewhere, but asks for something not done here.
+        TypeError: `function` has no such option.
+        UnsupportedError: the option asks for something not done here.
     """
+    ignored = IGNORED if function == "Llama" else {}
     for name, value in options.items():
-        if name in IGNORED:
+        if name in ignored:
             continue
-        if name not in REFUSED:
+        if name not in REFUSED[function]:
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
-        if value not in REFUSED[name]:
+        if value not in REFUSED[function][name]:
             raise UnsupportedError(f"{name}={value!r} is not supported; leave it out")
 
 
@@ -94,3 +176,10 @@ def cache_type(type_k: int | str | None, type_v: int | str | None) -> str:
     if _CACHE_TYPES[type_k] != _CACHE_TYPES[type_v]:
         raise InvalidArgumentError("type_k and type_v must be the same")
     return _CACHE_TYPES[type_k]
+
+
+def as_list(value: Any) -> list[Any]:
+    """One callable, several or none, as a list."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]

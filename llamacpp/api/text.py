@@ -9,11 +9,12 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from llamacpp.api.completion import Piece, Request, complete, prompt_logprobs
-from llamacpp.api.options import check_options
+from llamacpp.api.options import Processors, StopRules, as_list, check_options
+from llamacpp.api.prompt import check_room, checked_ids, text_tokens
 from llamacpp.api.schema import Completion, CompletionLogprobs
 from llamacpp.errors import InvalidArgumentError
-from llamacpp.sampling import LogitsProcessor, SamplingParams, StoppingCriteria, TokenLogprobs
-from llamacpp.tokenizer import Tokenizer
+from llamacpp.sampling import SamplingParams, TokenLogprobs
+from llamacpp.tokenizer import Tokenizer, TokenStream
 
 if TYPE_CHECKING:
     from llamacpp.api.llama import Llama
@@ -43,8 +44,8 @@ class TextOptions:
     echo: bool = False
     logprobs: int | None = None
     model: str | None = None
-    logits_processor: LogitsProcessor | Sequence[LogitsProcessor] | None = None
-    stopping_criteria: StoppingCriteria | Sequence[StoppingCriteria] | None = None
+    logits_processor: Processors = None
+    stopping_criteria: StopRules = None
 
     def __post_init__(self) -> None:
         if self.max_tokens is not None and not isinstance(self.max_tokens, int):
@@ -52,9 +53,11 @@ class TextOptions:
         if self.logprobs is not None and not (
             isinstance(self.logprobs, int) and self.logprobs >= 0
         ):
-            raise InvalidArgumentError(f"logprobs is {self.logprobs!r}; it must be 0 or more")
+            raise InvalidArgumentError(
+                f"logprobs is {self.logprobs!r}; it must be an integer, 0 or more"
+            )
 
-    def request(self, prompt: list[int], params: SamplingParams) -> Request:
+    def request(self, prompt: list[int], params: SamplingParams, *, continuation: bool) -> Request:
         """The request that these options make of a prompt."""
         stop = self.stop or ()
         return Request(
@@ -63,15 +66,10 @@ class TextOptions:
             params=params,
             stop=[stop] if isinstance(stop, (str, bytes)) else list(stop),
             n_logprobs=self.logprobs,
-            processors=_as_list(self.logits_processor),
-            stopping=_as_list(self.stopping_criteria),
+            processors=as_list(self.logits_processor),
+            stopping=as_list(self.stopping_criteria),
+            continuation=continuation,
         )
-
-
-def _as_list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def split_options(
@@ -95,71 +93,86 @@ def create(
     )
     options, tokenizer = TextOptions(**own), llama.tokenizer
     if isinstance(prompt, str):
-        tokens = tokenizer.encode(prompt, parse_special=True)
-        shown = prompt
+        tokens, shown = text_tokens(tokenizer, prompt), prompt
     else:
-        tokens = list(prompt)
+        tokens = checked_ids(prompt, tokenizer.n_vocab)
         shown = tokenizer.decode(tokens)
-    if not tokens:
-        raise InvalidArgumentError("the prompt is empty, and this model has no BOS token")
-    request = options.request(tokens, llama.sampling_params(sampling))
-    request.continuation = bool(shown)
-    return _chunks(llama, options, request, shown)
+    check_room(llama.session, len(tokens))
+    params = llama.sampling_params(sampling)
+    request = options.request(tokens, params, continuation=bool(shown))
+    return _chunks(llama, options, request, shown, spelt_out=isinstance(prompt, str))
 
 
 def _chunks(
-    llama: Llama, options: TextOptions, request: Request, shown: str
+    llama: Llama, options: TextOptions, request: Request, shown: str, *, spelt_out: bool
 ) -> Generator[Completion, None, None]:
-    header = {
-        "id": f"cmpl-{uuid.uuid4()}",
-        "object": "text_completion",
-        "created": int(time.time()),
-        "model": options.model or llama.model_path,
-    }
+    completion_id, created = f"cmpl-{uuid.uuid4()}", int(time.time())
+    n_prompt = len(request.prompt)
 
     def chunk(piece: Piece, logprobs: CompletionLogprobs | None) -> Completion:
-        choice = {
-            "text": piece.text,
-            "index": 0,
-            "logprobs": logprobs,
-            "finish_reason": piece.finish_reason,
+        made: Completion = {
+            "id": completion_id,
+            "object": "text_completion",
+            "created": created,
+            "model": options.model or llama.model_path,
+            "choices": [
+                {
+                    "text": piece.text,
+                    "index": 0,
+                    "logprobs": logprobs,
+                    "finish_reason": piece.finish_reason,
+                }
+            ],
         }
-        n_prompt, n_new = len(request.prompt), piece.n_tokens
-        usage = {
-            "prompt_tokens": n_prompt,
-            "completion_tokens": n_new,
-            "total_tokens": n_prompt + n_new,
-        }
-        last = {"usage": usage} if piece.finish_reason else {}
-        return {**header, "choices": [choice], **last}  # type: ignore[typeddict-item]
+        if piece.finish_reason:
+            made["usage"] = {
+                "prompt_tokens": n_prompt,
+                "completion_tokens": piece.n_tokens,
+                "total_tokens": n_prompt + piece.n_tokens,
+            }
+        return made
 
-    log = None
-    if options.logprobs is not None:
-        log = _Log(llama.tokenizer, offset=0 if options.echo else len(shown))
+    session, tokenizer, n = llama.session, llama.tokenizer, options.logprobs
     if options.echo:
-        of_prompt = None
-        if log is not None and options.logprobs is not None:
-            known = list(prompt_logprobs(llama.session, request.prompt, options.logprobs))
-            of_prompt = log.entries(zip(request.prompt, known, strict=True), first=True)
-        yield chunk(Piece(shown), of_prompt)
-    for piece in complete(llama.session, llama.tokenizer, request):
-        entries = log.entries((t.token, t) for t in piece.tokens) if log is not None else None
-        yield chunk(piece, entries)
+        log = None
+        if n is not None:
+            tokens = request.prompt
+            known = list(zip(tokens, prompt_logprobs(session, tokens, n), strict=True))
+            bos = tokenizer.decode(tokens[:1], special=True)
+            if tokens[0] == tokenizer.bos_id and not (spelt_out and shown.startswith(bos)):
+                known = known[1:]  # no part of the text
+            log = _Log(tokenizer, 0, special=spelt_out).entries(known)
+        yield chunk(Piece(shown), log)
+    logger = _Log(tokenizer, len(shown), continuation=request.continuation)
+    for piece in complete(session, tokenizer, request):
+        log = logger.entries((t.token, t) for t in piece.tokens) if n is not None else None
+        yield chunk(piece, log)
 
 
 class _Log:
-    """Writes log-probabilities in the shape of a text completion, keeping the text offset."""
+    """Writes log-probabilities in the shape of a text completion.
 
-    def __init__(self, tokenizer: Tokenizer, offset: int) -> None:
+    Keeps count of the characters, so that each token knows where its own begin.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        offset: int,
+        *,
+        special: bool = False,
+        continuation: bool = False,
+    ) -> None:
         self._tokenizer = tokenizer
         self._offset = offset
+        self._stream = TokenStream(tokenizer, special=special, continuation=continuation)
+        self._started = continuation
 
-    def _text(self, token: int, first: bool = False) -> str:
-        return self._tokenizer.decode([token], special=True, continuation=not first)
+    def _text(self, token: int) -> str:
+        return self._tokenizer.decode([token], special=True, continuation=self._started)
 
-    def entries(
-        self, tokens: Iterable[tuple[int, TokenLogprobs | None]], first: bool = False
-    ) -> CompletionLogprobs:
+    def entries(self, tokens: Iterable[tuple[int, TokenLogprobs | None]]) -> CompletionLogprobs:
+        """What is known of `tokens`, which follow those of the last call."""
         log: CompletionLogprobs = {
             "tokens": [],
             "text_offset": [],
@@ -167,32 +180,36 @@ class _Log:
             "top_logprobs": [],
         }
         for token, known in tokens:
-            text = self._text(token)
-            log["tokens"].append(text)
+            log["tokens"].append(self._text(token))
             log["text_offset"].append(self._offset)
             log["token_logprobs"].append(known.logprob if known else None)
-            log["top_logprobs"].append({self._text(t): p for t, p in known.top} if known else None)
-            # Control tokens are no part of the text; a first space was put there by the tokenizer.
-            self._offset += len(self._tokenizer.decode([token], continuation=not first))
-            first = first and self._tokenizer.is_control(token)
+            log["top_logprobs"].append(self._top(known) if known else None)
+            written = self._stream.feed(token)
+            self._offset += len(written)
+            self._started = self._started or bool(written)
         return log
+
+    def _top(self, known: TokenLogprobs) -> dict[str, float]:
+        """The best tokens by text; of those that read the same, the best."""
+        top: dict[str, float] = {}
+        for token, logprob in known.top:
+            top.setdefault(self._text(token), logprob)
+        return top
 
 
 def join(chunks: Iterator[Completion]) -> Completion:
     """All chunks as one result."""
-    merged: Completion | None = None
+    merged = next(chunks)
+    choice = merged["choices"][0]
+    texts = [choice["text"]]
     for chunk in chunks:
-        if merged is None:
-            merged = chunk
-            continue
-        old, new = merged["choices"][0], chunk["choices"][0]
-        old["text"] += new["text"]
-        old["finish_reason"] = new["finish_reason"]
-        if old["logprobs"] is not None and new["logprobs"] is not None:
+        new = chunk["choices"][0]
+        texts.append(new["text"])
+        choice["finish_reason"] = new["finish_reason"]
+        if choice["logprobs"] is not None and new["logprobs"] is not None:
             for name, values in new["logprobs"].items():
-                old["logprobs"][name] += values  # type: ignore[literal-required]
+                choice["logprobs"][name] += values  # type: ignore[literal-required]
         if "usage" in chunk:
             merged["usage"] = chunk["usage"]
-    if merged is None:
-        raise InvalidArgumentError("there was nothing to complete")
+    choice["text"] = "".join(texts)
     return merged

@@ -322,7 +322,6 @@ class Session:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write sequence 0 (tokens, keys and values, logits) to a file, atomically."""
         with self.exclusive():
-            self._flush()
             state.write_file(self, Path(path))
 
     def load(self, path: str | os.PathLike[str]) -> None:

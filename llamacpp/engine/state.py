@@ -49,6 +49,7 @@ def fingerprint(session: Session) -> bytes:
 
 
 def _payload(session: Session) -> Iterator[bytes | memoryview]:
+    session._flush()  # a token without its keys and values is no state to continue from
     logits, tokens = session.logits, session.tokens
     yield _HEADER.pack(
         MAGIC, VERSION, session.cache.type, len(tokens), logits is not None, fingerprint(session)
