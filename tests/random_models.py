@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import gguf
 import numpy as np
 import numpy.typing as npt
 from gguf import GGMLQuantizationType as Type
+from gguf_bytes import Value
 
 WEIGHT_TYPES = (
     Type.F32, Type.F16, Type.BF16, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0,
@@ -54,6 +56,18 @@ def _matrix(rng: np.random.Generator, kind: Type, rows: int, k: int, std: float)
     return values if kind == Type.F32 else gguf.quants.quantize(values, kind)
 
 
+def _add_vocabulary(writer: gguf.GGUFWriter, vocabulary: Mapping[str, Value]) -> int:
+    """Write the keys of a tokenizer; return how many tokens it has."""
+    for key, value in vocabulary.items():
+        name = f"tokenizer.{key}"
+        if isinstance(value, (bool, int, str)):
+            add = {bool: writer.add_bool, int: writer.add_uint32, str: writer.add_string}
+            add[type(value)](name, value)  # type: ignore[operator]
+        else:
+            writer.add_array(name, list(value))  # type: ignore[arg-type]
+    return len(vocabulary["ggml.tokens"])  # type: ignore[arg-type]
+
+
 def write_random_model(
     path: Path,
     kind: Type,
@@ -70,12 +84,14 @@ def write_random_model(
     biases: bool = False,
     rope_freqs: bool = False,
     metadata: dict[str, float | int | str] | None = None,
+    vocabulary: Mapping[str, Value] | None = None,
     seed: int = 0,
 ) -> Path:
     """Write a model whose matrices are all of one type; norms and biases are F32.
 
     Scaled as networks are initialised: unit embeddings, products that keep the size of their
-    input, and those that add to the residual stream smaller by sqrt(2 n_layer).
+    input, and those that add to the residual stream smaller by sqrt(2 n_layer). `vocabulary` holds
+    the keys of a tokenizer (without "tokenizer."), and sets n_vocab.
     """
     rng = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(path, "llama")
@@ -92,6 +108,8 @@ def write_random_model(
     for key, value in (metadata or {}).items():
         add = {float: writer.add_float32, int: writer.add_uint32, str: writer.add_string}
         add[type(value)](key, value)  # type: ignore[operator]
+    if vocabulary is not None:
+        n_vocab = _add_vocabulary(writer, vocabulary)
 
     def vector(name: str, n: int, around: float) -> None:
         writer.add_tensor(name, (around + 0.1 * rng.standard_normal(n)).astype(np.float32))

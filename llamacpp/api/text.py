@@ -15,12 +15,14 @@ from llamacpp.api.schema import Completion, CompletionLogprobs
 from llamacpp.errors import InvalidArgumentError
 from llamacpp.sampling import SamplingParams, TokenLogprobs
 from llamacpp.tokenizer import Tokenizer, TokenStream
+from llamacpp.tokenizer.base import CONTROL, UNKNOWN, USER_DEFINED
 
 if TYPE_CHECKING:
     from llamacpp.api.llama import Llama
 
 __all__ = ["TextOptions", "create", "join", "split_options"]
 
+SPECIAL = (CONTROL, UNKNOWN, USER_DEFINED)
 SAMPLING = frozenset(field.name for field in fields(SamplingParams))
 
 
@@ -141,7 +143,7 @@ def _chunks(
             bos = tokenizer.decode(tokens[:1], special=True)
             if tokens[0] == tokenizer.bos_id and not (spelt_out and shown.startswith(bos)):
                 known = known[1:]  # no part of the text
-            log = _Log(tokenizer, 0, special=spelt_out).entries(known)
+            log = _Log(tokenizer, 0, spelt_out=spelt_out).entries(known)
         yield chunk(Piece(shown), log)
     logger = _Log(tokenizer, len(shown), continuation=request.continuation)
     for piece in complete(session, tokenizer, request):
@@ -152,7 +154,9 @@ def _chunks(
 class _Log:
     """Writes log-probabilities in the shape of a text completion.
 
-    Keeps count of the characters, so that each token knows where its own begin.
+    Keeps count of the characters, so that each token knows where its own begin. With `spelt_out`
+    the tokens come from a text in which control tokens were written out; the tokenizer puts a space
+    of its own (`add_space_prefix`) after each of those as well.
     """
 
     def __init__(
@@ -160,16 +164,22 @@ class _Log:
         tokenizer: Tokenizer,
         offset: int,
         *,
-        special: bool = False,
+        spelt_out: bool = False,
         continuation: bool = False,
     ) -> None:
         self._tokenizer = tokenizer
         self._offset = offset
-        self._stream = TokenStream(tokenizer, special=special, continuation=continuation)
-        self._started = continuation
+        self._spelt_out = spelt_out
+        self._begin(continuation)
+
+    def _begin(self, continuation: bool) -> None:
+        self._begun = continuation
+        self._stream = TokenStream(
+            self._tokenizer, special=self._spelt_out, continuation=continuation
+        )
 
     def _text(self, token: int) -> str:
-        return self._tokenizer.decode([token], special=True, continuation=self._started)
+        return self._tokenizer.decode([token], special=True, continuation=self._begun)
 
     def entries(self, tokens: Iterable[tuple[int, TokenLogprobs | None]]) -> CompletionLogprobs:
         """What is known of `tokens`, which follow those of the last call."""
@@ -184,9 +194,11 @@ class _Log:
             log["text_offset"].append(self._offset)
             log["token_logprobs"].append(known.logprob if known else None)
             log["top_logprobs"].append(self._top(known) if known else None)
-            written = self._stream.feed(token)
-            self._offset += len(written)
-            self._started = self._started or bool(written)
+            self._offset += len(self._stream.feed(token))
+            if self._spelt_out and self._tokenizer.token_type(token) in SPECIAL:
+                self._begin(continuation=False)
+            elif not self._tokenizer.is_control(token):
+                self._begun = True
         return log
 
     def _top(self, known: TokenLogprobs) -> dict[str, float]:
