@@ -25,7 +25,8 @@ class TokenLogprobs(NamedTuple):
 def logprobs(logits: NDArray[np.float32], token: int, n: int = 0) -> TokenLogprobs:
     """Return ln softmax(logits) for `token` and the `n` most probable tokens.
 
-    `logits` (n_vocab,) float32 as the model gave them; the log-softmax is worked in float64.
+    `logits` (n_vocab,) float32 as the model gave them. Within 1e-6: the exponentials are float32,
+    their sum and everything after it float64.
     Raises InvalidArgumentError for a token outside the vocabulary, a negative `n`, or logits that
     define no distribution.
     """

@@ -150,6 +150,8 @@ class Sampler:
         elif p.typical_p >= 1.0 and (p.top_p < 1.0 or p.min_p > 0.0):
             log_total = ops.log_sum_exp(scores)
             chosen = self._head(scores, log_total, highest)
+            if len(chosen.ids) == self.n_vocab:
+                log_total = None  # top-p sums up in float64 itself
         elif p.typical_p >= 1.0 and p.xtc_probability == 0.0:
             # Nothing truncates: the draw needs no order.
             return Candidates(np.arange(self.n_vocab, dtype=np.int32), scores.astype(np.float64))
