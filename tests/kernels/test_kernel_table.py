@@ -27,6 +27,11 @@ def test_every_quantised_type_and_tile_product_has_its_own_version(level: str) -
     assert missing(level, ("dot_q", "gemm_")) == []
 
 
+def test_the_lowest_simd_level_covers_every_kernel_but_rows() -> None:
+    rest = [name for name in missing(SIMD[0], ("",)) if not name.startswith("row_")]
+    assert rest == []
+
+
 def test_slots_and_levels_that_do_not_exist_are_refused() -> None:
     assert lib.lk_kernel_name(-1) == ffi.NULL
     assert lib.lk_kernel_name(len(SLOTS)) == ffi.NULL

@@ -5,6 +5,8 @@
  */
 #include "weights.h"
 
+#define LONGEST 4096
+
 typedef struct {
     const check_weight *type;
     int k, rows, cols, offset; /* offset < 0: weights end at the guard */
@@ -24,8 +26,8 @@ static int unpack_slot_of(const check_weight *type) {
 
 /* sum |term| of row . x, the zero point and the minimum being terms of their own. */
 static double magnitude(const check_weight *type, const void *row, const void *x, int k) {
-    static uint8_t q[LK_TILE_ROWS * 4096];
-    static float scale[LK_TILE_ROWS * 256], min[LK_TILE_ROWS * 256];
+    static uint8_t q[LK_TILE_ROWS * LONGEST];
+    static float scale[LK_TILE_ROWS * LONGEST / 16], min[LK_TILE_ROWS * LONGEST / 16];
     lk_fn unpack = lk_kernel_at(unpack_slot_of(type), LK_LEVEL_SCALAR);
     if (!unpack)
         check_fail("unpack_%s has no scalar version, which this check needs", type->name);
@@ -126,6 +128,9 @@ void check_lk_dot_fn(const check_kernel *kernel) {
     for (int i = 0; i < CHECK_COUNT(edges) * 6; i++) /* every number of rows and columns */
         run(kernel, &(shape){type, type->length * (1 + check_below(3)), edges[i / 6], 1 + i % 6, -1,
                              0, i % 2 ? SCALE_EXACT : SCALE_RANDOM, false});
+    for (int i = 0; i < N_SCALES * 2; i++) /* long rows: what an accumulator must hold */
+        run(kernel, &(shape){type, LONGEST - 256 * check_below(2), 1 + check_below(3),
+                             1 + check_below(2), -1, 0, i / 2, i % 2});
     for (int offset = 0; offset <= 30; offset += 2) /* every start in the file */
         run(kernel, &(shape){type, type->length * (1 + check_below(9)), 1 + check_below(5),
                              1 + check_below(3), offset, (size_t)(2 * check_below(3)), SCALE_RANDOM,

@@ -123,5 +123,7 @@ void check_lk_gemm_fn(const check_kernel *kernel) {
                 s.k = s.q.q_max > 31 ? 32 : 128;
             run(kernel, &s, i % 3 ? -1 : 4 * check_below(16));
         }
+        s = (shape){s.group, s.has_min, 4096, 16, 12, 1, false, true, s.q};
+        run(kernel, &s, -1);
     }
 }
