@@ -18,7 +18,7 @@ from llamacpp.api.options import (
     check_options,
 )
 from llamacpp.chat import ChatFormat, ChatTemplate
-from llamacpp.engine import Model, Session, state
+from llamacpp.engine import Model, Session
 from llamacpp.engine.generate import Ending
 from llamacpp.errors import InvalidArgumentError, LlamaError
 from llamacpp.format import ModelFile
@@ -183,8 +183,7 @@ class TokenLlama:
 
     def save_state(self) -> bytes:
         """The session as bytes: tokens, KV cache, logits; checksummed, bound to this model."""
-        with self.session.exclusive():
-            return b"".join(state.write_state(self.session))
+        return self.session.save_bytes()
 
     def load_state(self, saved: bytes) -> None:
         """Return to what `save_state` saved.
@@ -192,8 +191,7 @@ class TokenLlama:
         Raises:
             StateError: the bytes are damaged, or belong to another model or cache type.
         """
-        with self.session.exclusive():
-            state.read_state(self.session, saved)
+        self.session.load_bytes(saved)
 
     # ---- what it is ---------------------------------------------------------------------------
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from llamacpp.engine.context import Context
 from llamacpp.errors import InvalidArgumentError
 from llamacpp.sampling import LogitsProcessor, Sampler, SamplingParams, StoppingCriteria
-
-if TYPE_CHECKING:
-    from llamacpp.engine.session import Session
+from llamacpp.tokenizer import Tokenizer
 
 __all__ = ["Ending", "generate"]
 
@@ -20,7 +19,8 @@ Ending: TypeAlias = Literal["stop", "length"]
 
 
 def generate(
-    session: Session,
+    context: Context,
+    tokenizer: Tokenizer | None,
     tokens: Sequence[int] | npt.NDArray[np.integer] = (),
     *,
     max_tokens: int | None = None,
@@ -31,20 +31,21 @@ def generate(
     progress: Callable[[int, int], object] | None = None,
     on_logits: Callable[[npt.NDArray[np.float32], int], object] | None = None,
 ) -> Generator[int, None, Ending]:
-    """Append `tokens` to a session, then yield sampled tokens.
+    """Append `tokens` to a context, then yield sampled tokens.
 
-    The session belongs to the generator until it ends or is closed. Every token yielded is part of
-    the session; the last one is evaluated by whatever uses the session next.
+    The context belongs to the generator until it ends or is closed. Every token yielded is part of
+    the context; the last one is evaluated by whatever uses the context next.
 
     Args:
-        session: what to continue; with no `tokens`, from its last logits.
+        context: what to continue; with no `tokens`, from its last logits.
+        tokenizer: tells which tokens end a text, and their bytes; None: no token does.
         tokens: the prompt, or what is new in it.
         max_tokens: stop after so many; in any case when the context is full.
         params: how to sample; None: `SamplingParams()`.
         processors: callables (ids, scores) -> scores, applied to the logits first.
         stopping: callables (ids, logits) -> bool, asked after each token.
         stop_at_end: stop at an end-of-generation token, which is not yielded.
-        progress: see `Session.eval`.
+        progress: see `Context.eval`.
         on_logits: called with (logits, token) for each token chosen, before it is yielded.
 
     Returns:
@@ -56,23 +57,22 @@ def generate(
     """
     if max_tokens is not None and max_tokens < 0:
         raise InvalidArgumentError(f"max_tokens must not be negative, not {max_tokens}")
-    tokenizer = session.model.tokenizer
     ends = tokenizer.is_eog if stop_at_end and tokenizer is not None else None
-    with session.exclusive():
-        if len(tokens) or session.logits is None:
-            session._append(tokens, "last", progress)
+    with context.exclusive():
+        if len(tokens) or context.logits is None:
+            context.append(tokens, "last", progress)
         sampler = Sampler(
             params or SamplingParams(),
-            session.model.n_vocab,
-            prompt=session.tokens,
+            context.network.n_vocab,
+            prompt=context.tokens,
             processors=processors,
             piece=tokenizer.token_bytes if tokenizer is not None else None,
         )
-        return (yield from _decode(session, sampler, max_tokens, ends, list(stopping), on_logits))
+        return (yield from _decode(context, sampler, max_tokens, ends, list(stopping), on_logits))
 
 
 def _decode(
-    session: Session,
+    context: Context,
     sampler: Sampler,
     max_tokens: int | None,
     ends: Callable[[int], bool] | None,
@@ -81,20 +81,20 @@ def _decode(
 ) -> Generator[int, None, Ending]:
     produced = 0
     while max_tokens is None or produced < max_tokens:
-        logits: Any = session.logits
+        logits: Any = context.logits
         token = sampler(logits)
         if ends is not None and ends(token):
             return "stop"
         sampler.accept(token)
         if on_logits is not None:
             on_logits(logits, token)
-        if session.n_past >= session.n_ctx:
+        if context.n_past >= context.n_ctx:
             return "length"
-        session._pending = token
+        context.accept(token)
         produced += 1
         yield token
-        if any(stop(np.array(session.tokens), logits) for stop in stopping):
+        if any(stop(np.array(context.tokens), logits) for stop in stopping):
             return "stop"
         if produced != max_tokens:
-            session._append((), "last")
+            context.append((), "last")
     return "length"

@@ -7,6 +7,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from llamacpp.engine.session import Session
 from llamacpp.engine.threads import default_threads
 from llamacpp.errors import InvalidArgumentError, ModelFileError
 from llamacpp.format import Metadata, ModelFile
@@ -17,7 +18,6 @@ from llamacpp.tokenizer import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     from llamacpp.chat import ChatFormat, ChatTemplate
-    from llamacpp.engine.session import Session
 
 __all__ = ["Model"]
 
@@ -136,11 +136,23 @@ class Model:
             if not any(low <= tensor.address <= high - tensor.nbytes for low, high in spans)
         )
 
-    def session(self, n_ctx: int | None = None, **options: Any) -> Session:
-        """Start a session; see `Session` for the options."""
-        from llamacpp.engine.session import Session
+    def session(
+        self, n_ctx: int | None = None, *, n_threads: int | None = None, **options: Any
+    ) -> Session:
+        """Start a session.
 
-        return Session(self, n_ctx, **options)
+        Args:
+            n_ctx: positions a sequence can hold; by default what the model was trained for.
+            n_threads: by default the model's.
+            options: see `Context`.
+
+        Raises:
+            InvalidArgumentError: a value is out of range.
+        """
+        threads = self.n_threads if n_threads is None else n_threads
+        return Session(
+            self.network, self.file, threads, lambda: self.tokenizer, n_ctx=n_ctx, **options
+        )
 
     def close(self) -> None:
         """Let go of the file. Running sessions keep the mapping alive until they end."""

@@ -1,326 +1,62 @@
-"""A session: the KV cache of one user of a model, and the tokens it stands for."""
+"""A session: a context that generates, and that can be saved."""
 
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from llamacpp.engine import state
+from llamacpp.engine.context import Context
 from llamacpp.engine.generate import Ending, generate
-from llamacpp.engine.model import Model
-from llamacpp.errors import (
-    Cancelled,
-    ContextOverflowError,
-    InvalidArgumentError,
-    SessionBusyError,
-)
-from llamacpp.models.cache import KVCache
-from llamacpp.models.layers import Batch, Workspace
+from llamacpp.format import ModelFile
+from llamacpp.models.layers import Network
+from llamacpp.tokenizer import Tokenizer
 
 __all__ = ["Session"]
 
-Float32Array = npt.NDArray[np.float32]
-Progress = Callable[[int, int], object]
 
-
-class Session:
-    """Evaluates tokens with a model and remembers them in a KV cache.
-
-    One thread at a time: a second one gets `SessionBusyError`. Sessions of one model are
-    independent, share its weights, and may run in parallel.
+class Session(Context):
+    """One user of a model: evaluates, generates, forgets, is saved. Made by `Model.session`.
 
     Args:
-        model: what to run.
-        n_ctx: positions a sequence can hold; by default what the model was trained for. Memory
-            is taken as positions are used.
-        n_seq: independent sequences in the cache; `eval` and `generate` use sequence 0.
-        cache_type: "f16" or "f32" keys and values.
-        n_batch: tokens evaluated at once; a longer prompt is taken in pieces.
-        n_threads: by default the model's.
-
-    Raises:
-        InvalidArgumentError: a value is out of range.
+        network: what to run.
+        file: what its weights are mapped from.
+        n_threads: threads to use.
+        tokenizer: gives the model's tokenizer, or None for a model without.
+        options: see `Context`.
     """
 
     def __init__(
         self,
-        model: Model,
-        n_ctx: int | None = None,
-        *,
-        n_seq: int = 1,
-        cache_type: str = "f16",
-        n_batch: int = 512,
-        n_threads: int | None = None,
+        network: Network,
+        file: ModelFile,
+        n_threads: int,
+        tokenizer: Callable[[], Tokenizer | None],
+        **options: Any,
     ) -> None:
-        network, config = model.network, model.config
-        n_ctx = config.n_ctx_train if n_ctx is None else n_ctx
-        for name, value in (("n_ctx", n_ctx), ("n_seq", n_seq), ("n_batch", n_batch)):
-            if not 1 <= value < 1 << 31:
-                raise InvalidArgumentError(f"{name} must be at least 1, not {value}")
-        self.model = model
-        self.n_ctx = n_ctx
-        self.n_seq = n_seq
-        self._file = model.file
-        cache = KVCache(
-            n_layer=config.n_layer,
-            n_seq=n_seq,
-            n_kv_head=config.n_kv_head,
-            n_ctx=n_ctx,
-            head_dims=(config.head_dim_k, config.head_dim_v),
-            cache_type=cache_type,
-        )
-        threads = model.n_threads if n_threads is None else n_threads
-        self._space = Workspace(network, cache, min(n_batch, n_ctx * n_seq), threads)
-        self._tokens: list[list[int]] = [[] for _ in range(n_seq)]
-        self._pending: int | None = None  # of sequence 0: generated, not yet evaluated
-        self._logits: Float32Array | None = None  # after the last token of sequence 0
-        self._owner = threading.Lock()
-        self._cancelled = threading.Event()
-
-    # ---- what it holds ------------------------------------------------------------------------
-
-    @property
-    def tokens(self) -> list[int]:
-        """The tokens of sequence 0, as a copy."""
-        return self._tokens[0] + ([] if self._pending is None else [self._pending])
-
-    @property
-    def n_past(self) -> int:
-        """How many tokens sequence 0 holds."""
-        return len(self._tokens[0]) + (self._pending is not None)
-
-    @property
-    def logits(self) -> Float32Array | None:
-        """Logits (n_vocab,) after the last token of sequence 0; None if not computed (yet)."""
-        return self._logits if self._pending is None else None
-
-    @property
-    def cache(self) -> KVCache:
-        """The KV cache."""
-        return self._space.cache
-
-    # ---- evaluating ---------------------------------------------------------------------------
-
-    def eval(
-        self,
-        tokens: Sequence[int] | npt.NDArray[np.integer],
-        logits: Literal["last", "all"] | None = "last",
-        *,
-        progress: Progress | None = None,
-    ) -> Float32Array | None:
-        """Append tokens to sequence 0.
-
-        Args:
-            tokens: ids; at least one.
-            logits: which rows to return: those of the "last" token, of "all", or None.
-            progress: called as ``progress(done, total)`` after each piece of a long prompt;
-                what it raises ends the evaluation, keeping the pieces that are done.
-
-        Returns:
-            float32 (rows, n_vocab): row i holds the scores of what follows token i of those asked
-            for; None if none were asked for.
-
-        Raises:
-            InvalidArgumentError: no tokens, or an id outside the vocabulary.
-            ContextOverflowError: they do not fit; nothing was evaluated.
-            SessionBusyError: another thread is using this session.
-            Cancelled: `cancel` was called; the session keeps the pieces that are done.
-        """
-        if logits not in ("last", "all", None):
-            raise InvalidArgumentError(f"logits must be 'last', 'all' or None, not {logits!r}")
-        with self.exclusive():
-            return self._append(tokens, logits, progress)
-
-    def forward(
-        self,
-        tokens: Sequence[int] | npt.NDArray[np.integer],
-        pos: Sequence[int] | npt.NDArray[np.integer],
-        seq: Sequence[int] | npt.NDArray[np.integer],
-        rows: Sequence[int] | npt.NDArray[np.integer] = (),
-        *,
-        progress: Progress | None = None,
-    ) -> Float32Array:
-        """Evaluate a batch of (token, position, sequence), mixed as you like.
-
-        Args:
-            tokens: (T,) ids.
-            pos: (T,) positions; in each sequence they continue what the cache holds, in order.
-            seq: (T,) sequence numbers, 0..n_seq - 1.
-            rows: (R,) indices into the batch, ascending, whose logits are wanted.
-            progress: see `eval`.
-
-        Returns:
-            float32 (R, n_vocab).
-
-        Raises:
-            As `eval`; InvalidArgumentError also for positions out of order.
-        """
-        with self.exclusive():
-            self._flush()
-            named = {"tokens": tokens, "pos": pos, "seq": seq, "rows": rows}
-            batch = Batch(*(_int32(name, values) for name, values in named.items()))
-            self._check(batch)
-            return self._run(batch, progress)
-
-    def _append(
-        self,
-        tokens: Sequence[int] | npt.NDArray[np.integer],
-        logits: Literal["last", "all"] | None,
-        progress: Progress | None = None,
-    ) -> Float32Array | None:
-        """Do as `eval`, for whoever has the session already; a pending token goes first."""
-        ids = _int32("tokens", tokens)
-        past, pending = len(self._tokens[0]), self._pending is not None
-        if pending:
-            ids = np.concatenate((np.array([self._pending], dtype=np.int32), ids))
-        n = len(ids)
-        self._check_tokens(ids)
-        if past + n > self.n_ctx:
-            self._refuse(n - pending, past + pending)
-        first = {"last": n - 1, "all": int(pending), None: n}[logits]
-        pos = np.arange(past, past + n, dtype=np.int32)
-        rows = np.arange(first, n, dtype=np.int32)
-        self._pending = None
-        result = self._run(Batch(ids, pos, np.zeros(n, dtype=np.int32), rows), progress)
-        return result if logits else None
-
-    def _flush(self) -> None:
-        """Evaluate the pending token, if any."""
-        if self._pending is not None:
-            self._append((), "last")
-
-    def _check_tokens(self, ids: npt.NDArray[np.int32]) -> None:
-        n_vocab = self.model.n_vocab
-        if not len(ids):
-            raise InvalidArgumentError("there are no tokens to evaluate: give at least one")
-        if ids.min() < 0 or ids.max() >= n_vocab:
-            bad = next(t for t in ids.tolist() if not 0 <= t < n_vocab)
-            raise InvalidArgumentError(f"token {bad} is outside the vocabulary (0..{n_vocab - 1})")
-
-    def _refuse(self, n: int, past: int) -> NoReturn:
-        raise ContextOverflowError(
-            f"{n} tokens after {past} do not fit into a context of {self.n_ctx}; start the session"
-            " with a larger n_ctx, or drop tokens with rewind()"
-        )
-
-    def _check(self, batch: Batch) -> None:
-        """Refuse batches that C must never see."""
-        n = len(batch.tokens)
-        self._check_tokens(batch.tokens)
-        if len(batch.pos) != n or len(batch.seq) != n:
-            raise InvalidArgumentError("tokens, pos and seq must have the same length")
-        if batch.seq.min() < 0 or batch.seq.max() >= self.n_seq:
-            raise InvalidArgumentError(f"a sequence number is outside 0..{self.n_seq - 1}")
-        if len(batch.rows) and (
-            batch.rows[0] < 0 or batch.rows[-1] >= n or (np.diff(batch.rows) <= 0).any()
-        ):
-            raise InvalidArgumentError(f"rows must be ascending indices in 0..{n - 1}")
-        for seq in np.unique(batch.seq).tolist():
-            mine, past = batch.pos[batch.seq == seq], len(self._tokens[seq])
-            if (mine != np.arange(past, past + len(mine))).any():
-                raise InvalidArgumentError(
-                    f"positions of sequence {seq} must continue from {past}, in order"
-                )
-            if past + len(mine) > self.n_ctx:
-                self._refuse(len(mine), past)
-
-    def _run(self, batch: Batch, progress: Progress | None) -> Float32Array:
-        """Evaluate in pieces of n_batch; each piece counts once it is done."""
-        self._file.check_unchanged()
-        self._cancelled.clear()
-        n, step = len(batch.tokens), self._space.n_batch
-        result = np.empty((len(batch.rows), self.model.n_vocab), dtype=np.float32)
-        for start in range(0, n, step):
-            end = min(start + step, n)
-            low, high = np.searchsorted(batch.rows, (start, end))
-            piece = Batch(
-                batch.tokens[start:end],
-                batch.pos[start:end],
-                batch.seq[start:end],
-                batch.rows[low:high] - np.int32(start),
-            )
-            self._logits = None
-            out = result[low:high] if high > low else None
-            self.model.network.forward(piece, self._space, out, self._checkpoint)
-            for token, seq in zip(piece.tokens.tolist(), piece.seq.tolist(), strict=True):
-                self._tokens[seq].append(token)
-            if progress is not None:
-                progress(end, n)
-        if len(batch.rows) and batch.rows[-1] == n - 1 and batch.seq[-1] == 0:
-            self._logits = result[-1]
-        return result
-
-    def _checkpoint(self) -> None:
-        if self._cancelled.is_set():
-            raise Cancelled("the evaluation was cancelled")
-
-    def cancel(self) -> None:
-        """Stop the running evaluation at the next layer; any thread may call this."""
-        self._cancelled.set()
-
-    # ---- generating ---------------------------------------------------------------------------
+        super().__init__(network, file, n_threads, **options)
+        self._tokenizer = tokenizer
 
     def generate(
         self, tokens: Sequence[int] | npt.NDArray[np.integer] = (), **options: Any
     ) -> Generator[int, None, Ending]:
-        """Append `tokens`, then yield sampled tokens one by one; see `generate.generate`."""
-        return generate(self, tokens, **options)
+        """Append `tokens`, then yield sampled tokens one by one.
 
-    # ---- forgetting, saving -------------------------------------------------------------------
-
-    def rewind(self, n_past: int, seq: int = 0) -> None:
-        """Forget all but the first `n_past` tokens of a sequence.
-
-        Raises:
-            InvalidArgumentError: the sequence holds fewer tokens, or does not exist.
+        The options are those of `llamacpp.engine.generate.generate`.
         """
-        with self.exclusive():
-            if not 0 <= seq < self.n_seq:
-                raise InvalidArgumentError(f"there is no sequence {seq} in 0..{self.n_seq - 1}")
-            held = self.n_past if seq == 0 else len(self._tokens[seq])
-            if not 0 <= n_past <= held:
-                raise InvalidArgumentError(
-                    f"sequence {seq} holds {held} tokens and cannot be rewound to {n_past}"
-                )
-            self._rewind(n_past, seq)
-
-    def _rewind(self, n_past: int, seq: int = 0) -> None:
-        if seq == 0 and n_past <= len(self._tokens[0]):
-            self._pending = None  # it came after all of these
-        if n_past < len(self._tokens[seq]):
-            del self._tokens[seq][n_past:]
-            if seq == 0:
-                self._logits = None
-
-    def keep_prefix(self, tokens: Sequence[int]) -> list[int]:
-        """Keep what sequence 0 shares with `tokens` and forget the rest.
-
-        Returns:
-            The tokens still to be evaluated: at least the last one, whose logits are wanted.
-        """
-        with self.exclusive():
-            held = self.tokens
-            n = min(len(held), len(tokens))
-            shared = next((i for i in range(n) if held[i] != tokens[i]), n)
-            shared = min(shared, max(len(tokens) - 1, 0))
-            self._rewind(shared)
-            return list(tokens[shared:])
-
-    def reset(self) -> None:
-        """Forget everything."""
-        with self.exclusive():
-            for seq in range(self.n_seq):
-                self._rewind(0, seq)
+        return generate(self, self._tokenizer(), tokens, **options)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write sequence 0 (tokens, keys and values, logits) to a file, atomically."""
+        """Write sequence 0 (tokens, keys and values, logits) to a file, in full or not at all.
+
+        Raises:
+            ModelFileError: the file cannot be written.
+        """
         with self.exclusive():
             state.write_file(self, Path(path))
 
@@ -335,33 +71,12 @@ class Session:
         with self.exclusive():
             state.read_file(self, Path(path))
 
-    # ---- ownership ----------------------------------------------------------------------------
+    def save_bytes(self) -> bytes:
+        """What `save` writes, as bytes."""
+        with self.exclusive():
+            return b"".join(state.write_state(self))
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Own the session for a while.
-
-        Raises:
-            SessionBusyError: somebody else does: another thread, or a generator not finished.
-        """
-        if not self._owner.acquire(blocking=False):
-            raise SessionBusyError(
-                "this session is in use, by another thread or by a generator that has not ended;"
-                " use one session per thread, and close() generators that you leave early"
-            )
-        try:
-            yield
-        finally:
-            self._owner.release()
-
-
-def _int32(name: str, values: Sequence[int] | npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
-    """Check that values are integers in one dimension and fit 32 bits."""
-    array = np.asarray(values)
-    if array.size == 0:
-        return np.empty(0, dtype=np.int32)
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise InvalidArgumentError(f"{name} must be a flat sequence of integers")
-    if array.min() < -(1 << 31) or array.max() >= 1 << 31:
-        raise InvalidArgumentError(f"{name} must fit into 32 bits")
-    return np.ascontiguousarray(array, dtype=np.int32)
+    def load_bytes(self, saved: bytes) -> None:
+        """Do as `load`, from bytes."""
+        with self.exclusive():
+            state.read_state(self, saved)

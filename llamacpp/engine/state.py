@@ -13,14 +13,11 @@ import struct
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llamacpp.engine.context import Context
 from llamacpp.errors import ModelFileError, StateError
-
-if TYPE_CHECKING:
-    from llamacpp.engine.session import Session
 
 __all__ = ["read_file", "read_state", "write_file", "write_state"]
 
@@ -31,50 +28,47 @@ _HEADER = struct.Struct("<16sIIQ?32s")
 _CHECKSUM_BYTES = 32
 
 
-def fingerprint(session: Session) -> bytes:
-    """32 bytes that identify the model by its hyperparameters and its tensors' names and places.
+def fingerprint(context: Context) -> bytes:
+    """32 bytes that identify the model: its hyperparameters, tensors, and the start of each.
 
-    Weights are not read: two files that differ in weights alone, with equal sizes and
-    modification times, look the same.
+    The first bytes of every tensor tell a model from a fine-tuned one without reading it all.
     """
     digest = hashlib.blake2b(digest_size=32)
-    model = session.model
-    digest.update(repr(model.config).encode())
-    for name, info in sorted(model.file.tensors.items()):
-        digest.update(f"{name} {info.type} {info.shape} {info.part} {info.offset}\n".encode())
-    for part in model.file.parts:
-        status = Path(part.mapping.path).stat()
-        digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
+    digest.update(repr(context.network.config).encode())
+    context.file.check_unchanged()
+    for name, tensor in sorted(context.network.weights.items()):
+        digest.update(f"{name} {tensor.type.name} {tensor.shape}\n".encode())
+        digest.update(tensor.data[:64])
     return digest.digest()
 
 
-def _payload(session: Session) -> Iterator[bytes | memoryview]:
-    session._flush()  # a token without its keys and values is no state to continue from
-    logits, tokens = session.logits, session.tokens
+def _payload(context: Context) -> Iterator[bytes | memoryview]:
+    context.flush()  # a token without its keys and values is no state to continue from
+    logits, tokens = context.logits, context.tokens
     yield _HEADER.pack(
-        MAGIC, VERSION, session.cache.type, len(tokens), logits is not None, fingerprint(session)
+        MAGIC, VERSION, context.cache.type, len(tokens), logits is not None, fingerprint(context)
     )
     yield np.array(tokens, dtype="<i4").tobytes()
     if logits is not None:
         yield logits.astype("<f4").tobytes()
-    yield from session.cache.slices(0, len(tokens))
+    yield from context.cache.slices(0, len(tokens))
 
 
-def write_state(session: Session) -> Iterator[bytes | memoryview]:
+def write_state(context: Context) -> Iterator[bytes | memoryview]:
     """The bytes of a state, piece by piece, checksum last."""
     digest = hashlib.blake2b(digest_size=_CHECKSUM_BYTES)
-    for piece in _payload(session):
+    for piece in _payload(context):
         digest.update(piece)
         yield piece
     yield digest.digest()
 
 
-def write_file(session: Session, path: Path) -> None:
+def write_file(context: Context, path: Path) -> None:
     """Write a state to `path`, in full or not at all."""
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
             try:
-                for piece in write_state(session):
+                for piece in write_state(context):
                     file.write(piece)
                 file.flush()
                 os.fsync(file.fileno())
@@ -87,16 +81,16 @@ def write_file(session: Session, path: Path) -> None:
         raise ModelFileError(f"cannot write the state to {path}: {error.strerror}") from error
 
 
-def read_file(session: Session, path: Path) -> None:
-    """Load the state at `path` into a session."""
+def read_file(context: Context, path: Path) -> None:
+    """Load the state at `path` into a context."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ModelFileError(f"cannot read the state {path}: {error.strerror}") from error
-    read_state(session, data, str(path))
+    read_state(context, data, str(path))
 
 
-def read_state(session: Session, data: bytes, name: str = "the state") -> None:
+def read_state(context: Context, data: bytes, name: str = "the state") -> None:
     """Load a state into a session; everything is checked before anything is changed."""
     view = memoryview(data)
     if len(view) < _HEADER.size + _CHECKSUM_BYTES:
@@ -108,22 +102,22 @@ def read_state(session: Session, data: bytes, name: str = "the state") -> None:
         raise StateError(f"{name} has version {version}; this library reads version {VERSION}")
     if hashlib.blake2b(view[:-_CHECKSUM_BYTES], digest_size=32).digest() != view[-32:]:
         raise StateError(f"{name} is damaged: its checksum does not match")
-    if model != fingerprint(session):
+    if model != fingerprint(context):
         raise StateError(f"{name} was saved with another model file")
-    if cache_type != session.cache.type:
+    if cache_type != context.cache.type:
         raise StateError(f"{name} was saved with another KV cache type")
-    if n_tokens > session.n_ctx:
+    if n_tokens > context.n_ctx:
         raise StateError(
-            f"{name} holds {n_tokens} tokens; the context has room for {session.n_ctx}"
+            f"{name} holds {n_tokens} tokens; the context has room for {context.n_ctx}"
         )
-    slices = session.cache.slices(0, n_tokens)
-    n_logits = session.model.n_vocab if has_logits else 0
+    slices = context.cache.slices(0, n_tokens)
+    n_logits = context.network.n_vocab if has_logits else 0
     sizes = (_HEADER.size, 4 * n_tokens, 4 * n_logits, sum(map(len, slices)), _CHECKSUM_BYTES)
     if len(view) != sum(sizes):
         raise StateError(f"{name} has {len(view)} bytes instead of {sum(sizes)}")
     at = _HEADER.size
     tokens = np.frombuffer(view, "<i4", n_tokens, at)
-    if n_tokens and (tokens.min() < 0 or tokens.max() >= session.model.n_vocab):
+    if n_tokens and (tokens.min() < 0 or tokens.max() >= context.network.n_vocab):
         raise StateError(f"{name} holds tokens outside the vocabulary")
     at += 4 * n_tokens
     logits = np.frombuffer(view, "<f4", n_logits, at).astype(np.float32) if has_logits else None
@@ -131,10 +125,4 @@ def read_state(session: Session, data: bytes, name: str = "the state") -> None:
     for target in slices:
         target[:] = view[at : at + len(target)]
         at += len(target)
-    _install(session, tokens.tolist(), logits)
-
-
-def _install(session: Session, tokens: list[int], logits: Any) -> None:
-    session._tokens[0] = tokens
-    session._pending = None
-    session._logits = logits
+    context.restore(tokens.tolist(), logits)

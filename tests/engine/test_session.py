@@ -266,7 +266,7 @@ def test_a_file_that_shrinks_under_the_map_raises(path: Path, tmp_path: Path) ->
         with pytest.raises(ModelFileError, match="changed|shrank"):
             session.eval([1])
         # Even unnoticed, the vanished pages end in an error, in every thread, and nothing hangs.
-        session._file = type("Unchanging", (), {"check_unchanged": lambda self: None})()
+        session.file = type("Unchanging", (), {"check_unchanged": lambda self: None})()
         for _ in range(3):
             with pytest.raises(ModelFileError, match="shrank or became unreadable"):
                 session.eval([1])

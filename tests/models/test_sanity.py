@@ -119,9 +119,9 @@ def test_every_tensor_is_required_in_its_shape(name: str, tmp_path: Path) -> Non
     with pytest.raises(FormatError, match=f"{name}.* missing"):
         Model.open(write(tmp_path / "m.gguf", shapes={name: None}))
     larger = (SHAPES[name][0] + 1, *SHAPES[name][1:])
-    with pytest.raises(FormatError, match="has the shape|missing"):
+    with pytest.raises(FormatError, match=r"has the shape|missing"):
         Model.open(write(tmp_path / "m.gguf", shapes={name: larger}))
-    with pytest.raises(FormatError, match="has the shape|not a matrix"):
+    with pytest.raises(FormatError, match=r"has the shape|not a matrix"):
         Model.open(write(tmp_path / "m.gguf", shapes={name: (*SHAPES[name], 2)}))
 
 
@@ -150,5 +150,5 @@ def test_biases_and_rope_factors_are_checked(tmp_path: Path) -> None:
         Model.open(write(tmp_path / "m.gguf", shapes={"blk.0.attn_q.bias": (31,)}))
     with pytest.raises(FormatError, match=r"rope_freqs.weight.*\[5\] instead of \[4\]"):
         Model.open(write(tmp_path / "m.gguf", shapes={"rope_freqs.weight": (5,)}))
-    with pytest.raises(FormatError, match="rope_freqs.weight.*positive"):
+    with pytest.raises(FormatError, match=r"rope_freqs\.weight.*positive"):
         Model.open(write(tmp_path / "m.gguf", shapes={"rope_freqs.weight": (4,)}))
