@@ -263,7 +263,7 @@ def test_a_file_that_shrinks_under_the_map_raises(path: Path, tmp_path: Path) ->
         session.eval(TOKENS)
         with copy.open("r+b") as file:
             file.truncate(4096)
-        with pytest.raises(ModelFileError, match="changed|shrank"):
+        with pytest.raises(ModelFileError, match=r"changed|shrank"):
             session.eval([1])
         # Even unnoticed, the vanished pages end in an error, in every thread, and nothing hangs.
         session.file = type("Unchanging", (), {"check_unchanged": lambda self: None})()

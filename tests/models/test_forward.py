@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -67,9 +68,7 @@ def ways(model: Model, cache: str, tokens: list[int]) -> Iterator[np.ndarray]:
     yield np.concatenate([session.eval([token]) for token in tokens])
     session = model.session(cache_type=cache, n_batch=16)
     cuts = [0, 3, 4, n // 2, n]
-    yield np.concatenate(
-        [session.eval(tokens[a:b], "all") for a, b in zip(cuts, cuts[1:], strict=False)]
-    )
+    yield np.concatenate([session.eval(tokens[a:b], "all") for a, b in pairwise(cuts)])
     # three sequences, interleaved: the tokens themselves, their reverse, and a shorter one
     session = model.session(cache_type=cache, n_seq=3)
     others = [tokens, tokens[::-1], tokens[: n // 3]]
