@@ -120,12 +120,11 @@ LK_INLINE void block(float *y, ptrdiff_t y_stride, const lk_tile *tile, const lk
         _mm256_cmpgt_epi32(_mm256_set1_epi32(rows), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
     LK_UNROLL
     for (int i = 0; i < COLS; i++) {
-        if (i >= cols)
-            break;
         float *out = y + (c + i) * y_stride + r;
+        const __m256i stored = i < cols ? lanes : _mm256_setzero_si256();
         if (accumulate)
-            acc[i] = _mm256_add_ps(acc[i], _mm256_maskload_ps(out, lanes));
-        _mm256_maskstore_ps(out, lanes, acc[i]);
+            acc[i] = _mm256_add_ps(acc[i], _mm256_maskload_ps(out, stored));
+        _mm256_maskstore_ps(out, stored, acc[i]);
     }
 }
 

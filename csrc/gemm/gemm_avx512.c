@@ -103,12 +103,11 @@ LK_INLINE void gemm_cols(float *y, ptrdiff_t y_stride, const lk_tile *tile,
     const __mmask16 lanes = (__mmask16)(0xffff >> (LK_TILE_ROWS - rows));
     LK_UNROLL
     for (int c = 0; c < n; c++) {
-        if (c >= cols)
-            break;
         float *out = y + c * y_stride;
-        const __m512 value =
-            accumulate ? _mm512_add_ps(acc[c], _mm512_maskz_loadu_ps(lanes, out)) : acc[c];
-        _mm512_mask_storeu_ps(out, lanes, value);
+        const __mmask16 stored = c < cols ? lanes : 0;
+        if (accumulate)
+            acc[c] = _mm512_add_ps(acc[c], _mm512_maskz_loadu_ps(stored, out));
+        _mm512_mask_storeu_ps(out, stored, acc[c]);
     }
 }
 
