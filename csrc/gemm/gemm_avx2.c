@@ -99,6 +99,7 @@ LK_INLINE void block(float *y, ptrdiff_t y_stride, const lk_tile *tile, const lk
                      int k, int r, int c, int rows, int cols, int accumulate, int group,
                      int has_min, int bytes) {
     sum_f32x8 acc[COLS];
+    const int groups = group == 32 ? 1 : 2;
     const uint8_t *w = tile->q + 4 * r;
     const float *scale = tile->scale + r, *min = has_min ? tile->min + r : NULL;
     LK_UNROLL
@@ -106,7 +107,7 @@ LK_INLINE void block(float *y, ptrdiff_t y_stride, const lk_tile *tile, const lk
         acc[i] = _mm256_setzero_ps();
     for (int b = 0; b < k / 32; b++) {
         LK_UNROLL
-        for (int g = 0; g < 32 / group; g++) {
+        for (int g = 0; g < groups; g++) {
             const int32_t *sum = group == 32 ? panel[b].sum : g ? panel[b].sum_hi : panel[b].sum_lo;
             const columns a = columns_of(&panel[b], c, g, sum, tile->zero);
             group_step(acc, w, scale, min, &a, group, bytes);
