@@ -9,6 +9,12 @@
 
 #include "half.h"
 
+/* GCC schedules before it allocates registers, hoists the loads of an unrolled step past what 32
+ * registers hold, and spills them. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("no-schedule-insns")
+#endif
+
 /*
  * SDOT, for regions that have it. Clang before 16 declares the intrinsics only where the whole file
  * is compiled for it, hence the spelling in assembly.

@@ -22,6 +22,7 @@ def checkasm() -> Path:
 def test_all_arm_levels_match_their_scalar_twins(checkasm: Path) -> None:
     report = run_checkasm([EMULATOR, "-cpu", "max", str(checkasm)], "--require", "neon_dot")
     assert " passed, 0 failed" in report
+    assert report.endswith(("dispatch chose neon_dot\n", "dispatch chose neon_i8mm\n"))
     table = report[report.index("kernel ") :].splitlines()[:-1]  # the last line counts
     levels, *rows = [line.split() for line in table]
     results = {row[0]: dict(zip(levels[1:], row[1:], strict=True)) for row in rows}
@@ -36,4 +37,5 @@ def test_a_cpu_without_dot_product_runs_the_baseline_only(checkasm: Path) -> Non
     command = [EMULATOR, "-cpu", "cortex-a53", str(checkasm)]
     report = run_checkasm(command, "--require", "neon")
     assert "SKIP neon_dot: this CPU does not run it" in report
+    assert report.endswith("dispatch chose neon\n")
     assert " passed, 0 failed" in report

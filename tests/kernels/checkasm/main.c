@@ -139,7 +139,8 @@ static int run_all(const options *o) {
                 printf(" %-10s", result[level]);
         printf("\n");
     }
-    printf("%d passed, %d failed, seed %" PRIu64 "\n", passed, failed, o->seed);
+    printf("%d passed, %d failed, seed %" PRIu64 ", dispatch chose %s\n", passed, failed, o->seed,
+           lk_level_name(lk_level_active()));
     return failed;
 }
 
