@@ -6,12 +6,16 @@ Exit codes: 0 success, 2 bad usage or a bad file, 130 after Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from llamacpp import __version__
 from llamacpp.cli import chat, cpu, generate, inspect, tokenize
+from llamacpp.cli.common import printable
 from llamacpp.errors import LlamaError
 
 __all__ = ["build_parser", "main"]
@@ -27,12 +31,22 @@ examples:
 
 environment:
   LLAMACPP_ISA   use the kernels of one instruction-set level (see `llamacpp cpu`)
+
+exit codes:
+  0 success, 2 bad usage or a bad file, 130 after Ctrl-C
 """
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports bad usage in one line; `--help` tells the rest."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {printable(message)} (see {self.prog} --help)\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line, as the docs and tests see it."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="llamacpp",
         description="Run LLaMA-family language models on the CPU, from the model file itself.",
         epilog=EPILOG,
@@ -47,18 +61,30 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    args = build_parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that lacks a character is no error
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        args = build_parser().parse_args(argv)
         code: int = args.run(args)
         sys.stdout.flush()
         return code
     except LlamaError as error:
-        print(f"llamacpp: {error}", file=sys.stderr)
-        return 2
+        message = str(error)
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
     except BrokenPipeError:
         # Whoever read our output has gone: not an error, and nothing is left to flush.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 0
+    except OSError as error:  # the disk that takes the output is full, and its like
+        _discard_output()
+        message = str(error)
+    print(f"llamacpp: {printable(message)}", file=sys.stderr)
+    return 2
+
+
+def _discard_output() -> None:
+    """Let what is still buffered for stdout go nowhere, so that closing it cannot fail."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

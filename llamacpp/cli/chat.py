@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from collections.abc import Generator
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from llamacpp import bundled_model
 from llamacpp.cli import common
+from llamacpp.errors import ContextOverflowError
 
 if TYPE_CHECKING:
     from llamacpp.api import Llama
+    from llamacpp.api.options import SamplingOptions
 
 __all__ = ["add_parser", "run"]
 
@@ -66,7 +71,8 @@ class _Conversation:
         self._llama = llama
         self._start = [{"role": "system", "content": args.system}] if args.system else []
         self._messages = list(self._start)
-        self._sampling = {
+        self._interactive = sys.stdin.isatty() and sys.stdout.isatty()
+        self._sampling: SamplingOptions = {
             "temperature": args.temp,
             "top_k": args.top_k,
             "top_p": args.top_p,
@@ -76,12 +82,14 @@ class _Conversation:
 
     def run(self) -> None:
         """Read lines until the end of input or /exit."""
-        if sys.stdin.isatty():
+        if self._interactive:
             import readline  # noqa: F401  line editing and history in input()
         while True:
             try:
                 line = self._read()
             except KeyboardInterrupt:
+                if not self._interactive:
+                    raise
                 print(file=sys.stderr)
                 continue
             except EOFError:
@@ -94,33 +102,48 @@ class _Conversation:
                 self._messages = list(self._start)
                 print("(a new conversation)", file=sys.stderr)
             elif line.startswith("/"):
-                print(f"there is no command {line}; /help lists them", file=sys.stderr)
+                message = f"there is no command {common.printable(line)}; /help lists them"
+                print(message, file=sys.stderr)
             elif line:
                 self._answer(line)
 
-    @staticmethod
-    def _read() -> str:
-        # The prompt goes to stderr, so that stdout holds the answers alone.
-        if sys.stdin.isatty() and sys.stdout.isatty():
-            return input("> ").strip()
-        line = sys.stdin.readline()
-        if not line:
-            raise EOFError
-        return line.strip()
+    def _read(self) -> str:
+        """The next line. On a terminal input() edits it; what is no UTF-8 becomes U+FFFD."""
+        if self._interactive:
+            data = os.fsencode(input("> "))
+        else:
+            data = sys.stdin.buffer.readline()
+            if not data:
+                raise EOFError
+        return data.decode("utf-8", "replace").strip()
 
     def _answer(self, line: str) -> None:
         self._messages.append({"role": "user", "content": line})
         answer = ""
-        stream = self._llama.create_chat_completion(self._messages, stream=True, **self._sampling)
         try:
-            for chunk in stream:
-                text = chunk["choices"][0]["delta"].get("content", "")
-                answer += text
-                sys.stdout.write(text)
-                sys.stdout.flush()
+            with closing(self._pieces()) as pieces:
+                for text in pieces:
+                    answer += text
+                    common.write(text)
         except KeyboardInterrupt:
+            if not self._interactive:
+                raise
             print("\n(stopped)", file=sys.stderr)
-        finally:
-            stream.close()
-        print(flush=True)
+        except ContextOverflowError:
+            self._messages.pop()
+            if not self._interactive:
+                raise
+            print("(the conversation no longer fits the context: /reset)", file=sys.stderr)
+            return
+        common.write("\n")
         self._messages.append({"role": "assistant", "content": answer})
+
+    def _pieces(self) -> Generator[str, None, None]:
+        """The answer to the messages so far."""
+        stream = self._llama.create_chat_completion(self._messages, stream=True, **self._sampling)
+        with closing(stream):
+            for chunk in stream:
+                choice = chunk["choices"][0]
+                yield choice["delta"].get("content", "")
+                if choice["finish_reason"] == "length":
+                    print("\n(the context is full: /reset begins anew)", file=sys.stderr)

@@ -21,8 +21,10 @@ __all__ = [
     "add_sampling_options",
     "need_tokenizer",
     "open_model",
-    "read_text",
+    "printable",
+    "read_bytes",
     "sampling_params",
+    "write",
 ]
 
 
@@ -100,15 +102,27 @@ def need_tokenizer(model: Model) -> Tokenizer:
     return model.tokenizer
 
 
-def read_text(path: str) -> str:
-    """A text file, or standard input for ``-``."""
+def read_bytes(path: str) -> bytes:
+    """A file, or standard input for ``-``."""
     try:
-        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-        return data.decode("utf-8")
+        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except OSError as error:
         raise ModelFileError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InvalidArgumentError(f"{path} is not UTF-8 text: {error}") from error
+
+
+def write(text: str | bytes) -> None:
+    """Text to stdout at once, as UTF-8 whatever the terminal's encoding; bytes as they are."""
+    if text:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode() if isinstance(text, str) else text)
+        sys.stdout.buffer.flush()
+
+
+def printable(text: str) -> str:
+    """Text on one line, without characters that could play tricks on a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class Prefill:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from llamacpp.cli import common
 from llamacpp.errors import InvalidArgumentError
-
-if TYPE_CHECKING:
-    from llamacpp.engine import Session
-    from llamacpp.tokenizer import Tokenizer
+from llamacpp.tokenizer import TokenStream
 
 __all__ = ["add_parser", "run"]
 
@@ -45,65 +43,51 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from llamacpp.api.prompt import check_room, text_tokens
+
     started = time.perf_counter()
     prompt = _prompt(args)
     if args.n_predict < -1:
         raise InvalidArgumentError(f"-n must be -1 or more, not {args.n_predict}")
+    params = common.sampling_params(args)
     with common.open_model(args) as model:
         tokenizer = common.need_tokenizer(model)
         session = model.session(args.ctx)
-        tokens = tokenizer.encode(prompt)
-        if not tokens:
-            raise InvalidArgumentError("the prompt is empty, and this model has no BOS token")
+        tokens = text_tokens(tokenizer, prompt)
+        check_room(session, len(tokens))
         clock = _Clock(started, len(tokens))
+        produced = session.generate(
+            tokens,
+            max_tokens=None if args.n_predict == -1 else args.n_predict,
+            params=params,
+            progress=common.Prefill(args.quiet),
+        )
         try:
             if not args.no_echo:
-                _write(prompt)
-            _generate(args, session, tokenizer, tokens, clock, prompt)
+                common.write(prompt)
+            _show(produced, TokenStream(tokenizer, continuation=bool(prompt)), clock)
         finally:
             if not args.quiet:
                 clock.report()
     return 0
 
 
-def _generate(
-    args: argparse.Namespace,
-    session: Session,
-    tokenizer: Tokenizer,
-    tokens: list[int],
-    clock: _Clock,
-    prompt: str,
-) -> None:
-    from llamacpp.tokenizer import TokenStream
-
-    stream = TokenStream(tokenizer, continuation=bool(prompt))
-    produced = session.generate(
-        tokens,
-        max_tokens=None if args.n_predict == -1 else args.n_predict,
-        params=common.sampling_params(args),
-        progress=common.Prefill(args.quiet),
-    )
+def _show(produced: Iterable[int], stream: TokenStream, clock: _Clock) -> None:
     try:
         for token in produced:
             clock.tick()
-            _write(stream.feed(token))
+            common.write(stream.feed(token))
     finally:
-        _write(stream.flush() + "\n")
+        common.write(stream.flush() + "\n")
 
 
-def _prompt(args: argparse.Namespace) -> str:
+def _prompt(args: argparse.Namespace) -> bytes:
+    """The prompt, byte for byte."""
     if args.prompt is not None:
-        text: str = args.prompt
-        return text
+        return os.fsencode(args.prompt)
     if args.file is not None or args.stdin is not None:
-        return common.read_text(args.file or args.stdin)
+        return common.read_bytes(args.file or args.stdin)
     raise InvalidArgumentError("give a prompt: -p TEXT, -f FILE, or - for standard input")
-
-
-def _write(text: str) -> None:
-    if text:
-        sys.stdout.write(text)
-        sys.stdout.flush()
 
 
 class _Clock:

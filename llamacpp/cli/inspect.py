@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from typing import Any
 
+from llamacpp.cli.common import printable
 from llamacpp.format import ModelFile, NumericArray, StringArray
 
 __all__ = ["add_parser", "run"]
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     with ModelFile(args.file) as file:
         if args.json:
-            print(json.dumps(_as_json(file), indent=1, ensure_ascii=False, allow_nan=True))
+            print(json.dumps(_as_json(file), indent=1))
         else:
             _print(file)
     return 0
@@ -83,13 +84,16 @@ def _plain(value: Any) -> Any:
 
 def _print(file: ModelFile) -> None:
     parts = f" in {len(file.parts)} parts" if len(file.parts) > 1 else ""
-    print(f"{file.path}: GGUF v{file.version}, {_size(file.nbytes)}{parts}\n\nmetadata")
+    path = printable(str(file.path))
+    print(f"{path}: GGUF v{file.version}, {_size(file.nbytes)}{parts}\n\nmetadata")
     for key, value in file.metadata.items():
-        print(f"  {key} = {_short(value)}")
+        print(f"  {printable(key)} = {_short(value)}")
     print("\ntensors")
     for info in file.tensors.values():
         shape = " x ".join(map(str, info.shape))
-        print(f"  {info.name:32} {info.type.name:6} {shape:>16} {_size(info.nbytes):>10}")
+        print(
+            f"  {printable(info.name):32} {info.type.name:6} {shape:>16} {_size(info.nbytes):>10}"
+        )
     print("\ntypes")
     totals = _totals(file)
     for name, count, nbytes, weights in totals:
@@ -109,7 +113,7 @@ def _short(value: Any) -> str:
     if isinstance(value, (StringArray, NumericArray)):
         head = ", ".join(_short(entry) for entry in value[:SHOWN_ENTRIES])
         return f"[{head}{', ...' if len(value) > SHOWN_ENTRIES else ''}] ({len(value)} entries)"
-    text = json.dumps(value, ensure_ascii=False)
+    text = printable(json.dumps(value, ensure_ascii=False))
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
 
 

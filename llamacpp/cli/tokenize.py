@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from llamacpp import bundled_model
 from llamacpp.cli import common
@@ -17,8 +18,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "tokenize",
         help="show the tokens of a text",
-        description="Print the tokens of a text, one per line: id and bytes. Works for any "
-        "architecture: only the vocabulary is used.",
+        description="Print the tokens of a text, one per line: the id, and the text or bytes that "
+        "it stands for. Works for any architecture: only the vocabulary is used.",
     )
     parser.add_argument("-m", "--model", metavar="FILE", help="GGUF file (default: the bundled)")
     source = parser.add_mutually_exclusive_group()
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     if args.file is None and args.text is None:
         raise InvalidArgumentError("give a text: TEXT, -f FILE, or - for standard input")
     from_file = args.file is not None or args.text == "-"
-    text = common.read_text(args.file or "-") if from_file else args.text
+    text = common.read_bytes(args.file or "-") if from_file else os.fsencode(args.text)
     with ModelFile(args.model or bundled_model()) as file:
         tokenizer = load_tokenizer(file.metadata)
         if tokenizer is None:
@@ -51,5 +52,13 @@ def run(args: argparse.Namespace) -> int:
             print(*ids)
         else:
             for token in ids:
-                print(f"{token:7} {tokenizer.token_bytes(token).decode('utf-8', 'replace')!r}")
+                print(f"{token:7} {_shown(tokenizer.token_bytes(token))}")
     return 0
+
+
+def _shown(data: bytes) -> str:
+    """A token in quotes, as text where it is text."""
+    try:
+        return repr(data.decode())
+    except UnicodeDecodeError:
+        return repr(data)

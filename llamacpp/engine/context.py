@@ -14,6 +14,7 @@ from llamacpp.errors import (
     Cancelled,
     ContextOverflowError,
     InvalidArgumentError,
+    LlamaError,
     SessionBusyError,
 )
 from llamacpp.format import ModelFile
@@ -44,6 +45,7 @@ class Context:
 
     Raises:
         InvalidArgumentError: a value is out of range.
+        LlamaError: there is not the memory for it.
     """
 
     def __init__(
@@ -74,7 +76,13 @@ class Context:
             head_dims=(config.head_dim_k, config.head_dim_v),
             cache_type=cache_type,
         )
-        self._space = Workspace(network, cache, min(n_batch, n_ctx * n_seq), n_threads)
+        try:
+            self._space = Workspace(network, cache, min(n_batch, n_ctx * n_seq), n_threads)
+        except MemoryError as error:
+            raise LlamaError(
+                f"there is no memory to work on {n_batch} of {n_ctx} positions at once ({error});"
+                " ask for a smaller n_ctx or n_batch"
+            ) from error
         self._tokens: list[list[int]] = [[] for _ in range(n_seq)]
         self._pending: int | None = None  # of sequence 0: generated, not yet evaluated
         self._logits: Float32Array | None = None  # after the last token of sequence 0
