@@ -14,13 +14,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from llamacpp import __version__
-from llamacpp.cli import chat, cpu, generate, inspect, tokenize
 from llamacpp.cli.common import printable
 from llamacpp.errors import LlamaError
 
 __all__ = ["build_parser", "main"]
-
-COMMANDS = (generate, chat, inspect, tokenize, cpu)
 
 EPILOG = """\
 examples:
@@ -46,6 +43,9 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line, as the docs and tests see it."""
+    # Here, because these load the compiled core, which may refuse LLAMACPP_ISA: see `main`.
+    from llamacpp.cli import chat, cpu, generate, inspect, tokenize
+
     parser = _Parser(
         prog="llamacpp",
         description="Run LLaMA-family language models on the CPU, from the model file itself.",
@@ -54,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"llamacpp {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in COMMANDS:
+    for command in (generate, chat, inspect, tokenize, cpu):
         command.add_parser(commands)
     return parser
 
