@@ -3,16 +3,26 @@
 
 #include "kernels.h"
 
+#define CHUNK 4096 /* what is scanned again for the place of a maximum */
+
 int lk_argmax(const float *x, int n, int32_t *index) {
     if (n < 1)
         return LK_ERR_ARGUMENT;
-    float max = LK_CALL(lk_max_fn, max)(x, n);
-    if (isnan(max))
-        return LK_ERR_ARGUMENT;
-    int i = 0;
-    while (x[i] != max)
-        i++;
-    *index = i;
+    lk_max_fn max = LK_CALL(lk_max_fn, max);
+    float best = -INFINITY;
+    int at = 0;
+    for (int i = 0; i < n; i += CHUNK) {
+        float m = max(x + i, n - i < CHUNK ? n - i : CHUNK);
+        if (isnan(m))
+            return LK_ERR_ARGUMENT;
+        if (m > best) {
+            best = m;
+            at = i;
+        }
+    }
+    while (x[at] != best)
+        at++;
+    *index = at;
     return LK_OK;
 }
 

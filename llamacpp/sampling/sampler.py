@@ -87,7 +87,7 @@ class Sampler:
                 f"the logits {what if highest == -math.inf else 'hold NaN or +inf'}"
             )
         if self.params.temperature == 0.0:
-            return int(scores.argmax())
+            return ops.argmax(scores)
         if self.params.mirostat_mode:
             return self._mirostat_token(scores, highest)
         chosen = self._truncate(scores, highest)
