@@ -14,6 +14,7 @@
 
 #define ROWS_PER_PIECE 64 /* what a thread takes at a time: four tiles, a long read */
 #define K_PER_TILE 1024   /* a tile of 16 KB and a panel of 18 KB share the L1 cache */
+#define TOKENS_PER_DOT 8  /* their activations stay in the L1 cache while the rows go by */
 #define PROMPT_TOKENS 8   /* from here on unpacking a tile is cheaper than repeated dots */
 #define BYTES_PER_THREAD (128 << 10) /* less weight than this is read faster than shared */
 
@@ -207,7 +208,11 @@ static void rows_by_dot(const run_state *s, const lk_matrix *w, char *copy, int6
         x_stride = s->at.act_stride;
     }
     lk_dot_fn dot = (lk_dot_fn)lk_kernel(kernels_of(w->type)->dot);
-    dot(y, y_stride, weights, w->row_bytes, x, x_stride, op->k, n, s->n_tokens);
+    for (int t = 0; t < s->n_tokens; t += TOKENS_PER_DOT) {
+        int cols = s->n_tokens - t < TOKENS_PER_DOT ? s->n_tokens - t : TOKENS_PER_DOT;
+        dot(y + t * y_stride, y_stride, weights, w->row_bytes, (const char *)x + t * x_stride,
+            x_stride, op->k, n, cols);
+    }
 }
 
 /* The same through tiles. */

@@ -100,7 +100,7 @@ def test_an_op_refuses_scratch_that_is_too_small() -> None:
     op = ops.Linear([tensor(GGMLType.Q4_0, 64, 40)])
     x, y = ops.Buffer(20, 64), ops.Buffer(20, 40)
     work = ops.Work(2)
-    with pytest.raises(KernelError, match="scratch|memory"):
+    with pytest.raises(KernelError, match=r"scratch|memory"):
         ops.linear(op, x.ptr, ffi.new("float *[3]", [y.ptr]), 20, work)
     work.reserve(op.scratch(20, 2))
     ops.linear(op, x.ptr, ffi.new("float *[3]", [y.ptr]), 20, work)
