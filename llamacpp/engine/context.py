@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, NoReturn
+from typing import Literal, NoReturn, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -113,6 +113,22 @@ class Context:
 
     # ---- evaluating ---------------------------------------------------------------------------
 
+    @overload
+    def eval(
+        self,
+        tokens: Sequence[int] | npt.NDArray[np.integer],
+        logits: Literal["last", "all"] = "last",
+        *,
+        progress: Progress | None = None,
+    ) -> Float32Array: ...
+    @overload
+    def eval(
+        self,
+        tokens: Sequence[int] | npt.NDArray[np.integer],
+        logits: None,
+        *,
+        progress: Progress | None = None,
+    ) -> None: ...
     def eval(
         self,
         tokens: Sequence[int] | npt.NDArray[np.integer],
