@@ -53,6 +53,32 @@ def test_every_error_is_public() -> None:
         assert name in (errors.__doc__ or "")
 
 
+@pytest.mark.parametrize(
+    ("name", "members"),
+    [
+        (
+            "Llama",
+            "__call__ create_completion create_chat_completion tokenize detokenize eval sample"
+            " generate reset set_seed save_state load_state n_ctx n_vocab n_embd token_bos"
+            " token_eos token_nl metadata close __enter__ __exit__ model session tokenizer"
+            " chat_format",
+        ),
+        (
+            "Model",
+            "open session tokenizer metadata config n_vocab weights chat_format close"
+            " copied_weight_bytes __enter__ __exit__",
+        ),
+        (
+            "Session",
+            "eval forward generate rewind keep_prefix reset save load cancel tokens n_past logits",
+        ),
+    ],
+)
+def test_what_programs_rely_on_is_there(name: str, members: str) -> None:
+    missing = [m for m in members.split() if not hasattr(getattr(llamacpp, name), m)]
+    assert not missing
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'llamacpp' has no attribute 'Lama'"):
         _ = llamacpp.Lama  # type: ignore[attr-defined]

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     with ModelFile(args.file) as file:
         if args.json:
-            print(json.dumps(_as_json(file), indent=1))
+            print(json.dumps(_as_json(file), indent=1, allow_nan=False))
         else:
             _print(file)
     return 0
@@ -79,7 +79,10 @@ def _as_json(file: ModelFile) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, (StringArray, NumericArray)) else value
+    """A value as JSON has it, which knows neither NaN nor infinity."""
+    if isinstance(value, (StringArray, NumericArray)):
+        return [_plain(entry) for entry in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _print(file: ModelFile) -> None:

@@ -21,7 +21,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Print the tokens of a text, one per line: the id, and the text or bytes that "
         "it stands for. Works for any architecture: only the vocabulary is used.",
     )
-    parser.add_argument("-m", "--model", metavar="FILE", help="GGUF file (default: the bundled story model)")
+    parser.add_argument(
+        "-m", "--model", metavar="FILE", help="GGUF file (default: the bundled story model)"
+    )
     source = parser.add_mutually_exclusive_group()
     source.add_argument("text", nargs="?", metavar="TEXT", help="the text (- for standard input)")
     source.add_argument("-f", "--file", metavar="FILE", help="a file that holds it")

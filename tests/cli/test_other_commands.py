@@ -15,6 +15,7 @@ from gguf_bytes import F32, U32, entry, gguf, model, string, tensor
 from llamacpp import Llama, __version__
 from llamacpp._native import available_levels
 from llamacpp.cli import build_parser
+from llamacpp.cli.common import Prefill
 from llamacpp.format import GGMLType, ValueType
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -103,7 +104,8 @@ def test_inspect_shows_numbers_of_every_kind(here, tmp_path) -> None:
     text = here("inspect", path).stdout.decode()
     assert "a.float = NaN" in text
     assert "a.flag = true" in text
-    assert json.loads(here("inspect", path, "--json").stdout)["metadata"]["a.count"] == 7
+    found = json.loads(here("inspect", path, "--json").stdout)["metadata"]
+    assert found == {"a.float": "nan", "a.count": 7, "a.flag": True}
 
 
 def test_tokenize_shows_ids_and_text(here, talker, tmp_path) -> None:
@@ -180,3 +182,19 @@ def test_the_version_is_told(here) -> None:
 
 def test_the_parser_is_made_without_side_effects() -> None:
     assert build_parser().format_help() == build_parser().format_help()
+
+
+def test_progress_is_shown_on_a_terminal_and_wiped(monkeypatch, capsys) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    show = Prefill(quiet=False)
+    show(512, 1536)
+    show(1024, 1536)
+    show(1536, 1536)
+    shown = capsys.readouterr().err
+    assert "prompt [##########                    ] 512/1536" in shown
+    assert shown.endswith("\r\033[K")
+    Prefill(quiet=False)(10, 10)  # done in one go: nothing to show
+    Prefill(quiet=True)(5, 10)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False, raising=False)
+    Prefill(quiet=False)(5, 10)
+    assert capsys.readouterr().err == ""
