@@ -61,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    _replace_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that lacks a character is no error
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -82,6 +83,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = str(error)
     print(f"llamacpp: {printable(message)}", file=sys.stderr)
     return 2
+
+
+def _replace_closed_streams() -> None:
+    """Let a standard stream that the caller closed be an empty one: Python has None there."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123  for good
 
 
 def _discard_output() -> None:

@@ -63,7 +63,7 @@ class Context:
         n_ctx = config.n_ctx_train if n_ctx is None else n_ctx
         for name, value in (("n_ctx", n_ctx), ("n_seq", n_seq), ("n_batch", n_batch)):
             if not 1 <= value < 1 << 31:
-                raise InvalidArgumentError(f"{name} must be at least 1, not {value}")
+                raise InvalidArgumentError(f"{name} must be from 1 to {2**31 - 1}, not {value}")
         self.network = network
         self.file = file
         self.n_ctx = n_ctx

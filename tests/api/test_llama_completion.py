@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gguf import GGMLQuantizationType as Type
 
 from llamacpp import (
     ContextOverflowError,
@@ -19,7 +20,9 @@ from llamacpp import (
     StoppingCriteriaList,
     UnsupportedError,
 )
+from tests.random_models import write_random_model
 from tests.reference import ReferenceModel
+from tests.tokenizer.vocabularies import bpe_metadata, train_merges
 
 PROMPT = "the other"  # three tokens with BOS
 
@@ -268,6 +271,26 @@ def test_logprobs_end_where_the_text_ends_at_a_stop(stories: Llama) -> None:
         assert log
         end = len("Once upon a time") + len(text_of(result))
         assert log["text_offset"][-1] < end <= log["text_offset"][-1] + len(log["tokens"][-1])
+
+
+def test_a_byte_level_vocabulary_without_bos(tmp_path: Path) -> None:
+    merges = train_merges([b"the", b" other", b" there", b"then"], 9)
+    vocabulary = {f"ggml.{key}": value for key, value in bpe_metadata(merges).items()}
+    path = write_random_model(
+        tmp_path / "bpe.gguf", Type.F32, n_embd=64, n_layer=1, vocabulary=vocabulary
+    )
+    prompt = "the other <|eot_id|> é"
+    with Llama(path) as llama:
+        result = llama(prompt, max_tokens=5, temperature=0, echo=True, logprobs=1)
+        log, text = result["choices"][0]["logprobs"], text_of(result)
+        assert log
+        assert (log["token_logprobs"][0], log["top_logprobs"][0]) == (None, None)
+        assert len(log["tokens"]) == result["usage"]["total_tokens"]
+        end = llama.tokenizer.special_id("<|eot_id|>")
+        assert end in llama.session.tokens
+        for token, offset in zip(log["tokens"], log["text_offset"], strict=True):
+            assert "\ufffd" in token or text[offset : offset + len(token)] == token
+        assert llama("", max_tokens=1)["usage"]["prompt_tokens"] == 1  # BOS, to begin somewhere
 
 
 def test_what_a_prompt_shares_with_the_last_is_not_evaluated_again(

@@ -262,7 +262,7 @@ def test_options_of_llama_cpp_python_count_are_ignored_or_refused(talker: Path) 
     for type_k, type_v, message in ((8, 8, "type_k is 8"), (0, 1, "must be the same")):
         with pytest.raises(InvalidArgumentError, match=message):
             Llama(talker, type_k=type_k, type_v=type_v)
-    with pytest.raises(InvalidArgumentError, match="n_ctx must be at least 1"):
+    with pytest.raises(InvalidArgumentError, match="n_ctx must be from 1 to 2147483647"):
         Llama(talker, n_ctx=-1)
 
 

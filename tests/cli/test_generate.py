@@ -134,7 +134,9 @@ def test_the_same_seed_gives_the_same_text(here, talker) -> None:
         (["-p", "x", "--seed", "-1"], "seed is -1"),
         (["-p", "x", "-n", "-2"], "-n must be -1 or more, not -2"),
         (["-p", "x", "-t", "0"], "0"),
-        (["-p", "x", "-c", "0"], "n_ctx must be at least 1, not 0"),
+        (["-p", "x", "-c", "0"], "n_ctx must be from 1 to 2147483647, not 0"),
+        (["-p", "x", "-c", "99999999999"], "n_ctx must be from 1 to 2147483647"),
+        (["-p", "x", "-t", "100000"], "n_threads must be"),
         (["-p", "x", "-f", "y"], "not allowed with argument -p"),
         (["-f", "/absent/prompt"], "cannot read /absent/prompt: No such file or directory"),
         ([], "give a prompt: -p TEXT, -f FILE, or - for standard input"),
@@ -222,3 +224,16 @@ def test_a_full_disk_is_an_error_message(talker: Path) -> None:
     assert done.returncode == 2
     assert b"No space left on device" in done.stderr
     assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closed"),
+    [("-p the -n 2 -q", ">&-"), ("-p the -n 2", "2>&-"), ("-q -", "<&-")],
+)
+def test_closed_streams_do_no_harm(talker: Path, arguments: str, closed: str) -> None:
+    command = [sys.executable, "-m", "llamacpp", "generate", "-m", str(talker), *arguments.split()]
+    done = subprocess.run(
+        ["bash", "-c", f'"$@" {closed}', "bash", *command],
+        capture_output=True, cwd=ROOT, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
