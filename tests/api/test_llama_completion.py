@@ -11,6 +11,7 @@ import pytest
 from gguf import GGMLQuantizationType as Type
 
 from llamacpp import (
+    Cancelled,
     ContextOverflowError,
     InvalidArgumentError,
     Llama,
@@ -411,3 +412,35 @@ def test_an_unfinished_stream_keeps_the_session(llama: Llama) -> None:
         assert chunk["object"] == "text_completion"
         break
     llama(PROMPT, max_tokens=1)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_what_a_processor_raises_ends_the_call_and_not_the_model(
+    llama: Llama, error: type[BaseException]
+) -> None:
+    want = text_of(llama(PROMPT, max_tokens=6, temperature=0))
+    llama.reset()
+
+    def fail(ids: Any, scores: Any) -> Any:
+        if len(ids) == 6:
+            raise error
+        return scores
+
+    with pytest.raises(error):
+        llama(PROMPT, logits_processor=fail, max_tokens=20)
+    assert text_of(llama(PROMPT, max_tokens=6, temperature=0)) == want
+
+
+def test_stopping_elsewhere_cancels_the_evaluation(llama: Llama) -> None:
+    network = llama.model.network
+    forward = network.forward
+
+    def cancelled(batch: Any, *args: Any) -> Any:
+        llama.session.cancel()
+        return forward(batch, *args)
+
+    network.forward = cancelled  # type: ignore[method-assign]
+    with pytest.raises(Cancelled, match="cancelled"):
+        llama(PROMPT)
+    network.forward = forward  # type: ignore[method-assign]
+    assert llama(PROMPT, max_tokens=2)["usage"]["completion_tokens"] == 2
