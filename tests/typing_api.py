@@ -75,7 +75,8 @@ def engine() -> None:
         session = model.session(n_ctx=512)
         assert_type(session, Session)
         assert_type(model.tokenizer, Tokenizer | None)
-        assert_type(session.eval([1], "all"), npt.NDArray[np.float32] | None)
+        assert_type(session.eval([1], "all"), npt.NDArray[np.float32])
+        assert_type(session.eval([1], None), None)
         params = SamplingParams(temperature=0.5, seed=1)
         for token in session.generate([1], max_tokens=5, params=params):
             assert_type(token, int)

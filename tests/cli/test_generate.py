@@ -61,7 +61,6 @@ def test_the_golden_text_fed_back_in_pieces_of_any_size(data_dir: Path, stories:
             fed = [*bos, *whole[:200]]
             for start in range(0, len(fed), size):
                 rows = session.eval(fed[start : start + size], "all")
-                assert rows is not None
                 end = start + len(rows)
                 assert rows.argmax(axis=1).tolist() == whole[start:end]
             assert list(session.generate(max_tokens=56, params=GREEDY)) == whole[200:]
