@@ -17,6 +17,7 @@ ffi.set_source(
     "llamacpp._lk",
     '#include "lk.h"',
     sources=sorted(str(path.relative_to(ROOT)) for path in CSRC.rglob("*.c")),
+    depends=[str(path) for path in CSRC.rglob("*") if path.suffix in {".h", ".inc"}],
     include_dirs=[str(CSRC)],
     # Contraction off: a fused multiply-add appears only where a kernel asks for one, so that the
     # scalar twins mean the same everywhere.
@@ -26,6 +27,7 @@ ffi.set_source(
         "-ffp-contract=off",
         "-fno-math-errno",
         "-fvisibility=hidden",
+        "-g0",
         "-pthread",
     ],
     extra_link_args=["-pthread"],
