@@ -43,4 +43,4 @@ if [ -n "$missing" ]; then
     $as_root apt-get install -qq -y --no-install-recommends $missing >/dev/null
 fi
 
-"$python" -m venv "$folder"
+"$python" -m venv "$folder" || { rm -rf "$folder"; exit 1; } # no half of one
