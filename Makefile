@@ -22,6 +22,7 @@ lint: .venv/lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typing_api.py
 	$(BIN)/clang-format --dry-run -Werror $(C_FILES) $(filter %.h,$(C_HEADERS))
 	sh tools/c_warnings.sh $(C_FILES)
 

@@ -71,5 +71,6 @@ if [ -d "$data" ]; then
         echo "AArch64: $level writes the expected 256 tokens"
     done
 fi
-LLAMACPP_TEST_DATA=$data "${emulated[@]}" -m pytest -q -p no:cacheprovider \
-    tests/models/test_forward.py -k "TODO"
+echo "AArch64: logits against the float64 reference"
+LLAMACPP_TEST_DATA=$data "${emulated[@]}" -m pytest -q -rs -p no:cacheprovider \
+    tests/models/test_forward.py -k neon_dot
