@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -378,30 +376,3 @@ def test_mirostat_holds_the_surprise_at_its_target(mode: int, tau: float) -> Non
         probs = np.exp(logits.astype(np.float64))
         surprise.append(-math.log2(probs[sampler(logits)] / probs.sum()))
     assert np.mean(surprise[200:]) == pytest.approx(tau, abs=0.15)
-
-
-def milliseconds(call: Callable[[], Any], repeats: int = 30) -> float:
-    times = []
-    for _ in range(repeats):
-        start = time.thread_time()
-        call()
-        times.append((time.thread_time() - start) * 1e3)
-    return sorted(times)[repeats // 2]
-
-
-def test_speed_at_150k_tokens_is_reported(record_property: Callable[[str, object], None]) -> None:
-    n_vocab = 151_936
-    logits = RNG.normal(0, 3, n_vocab).astype(np.float32)
-    cases = {
-        "default": SamplingParams(seed=1),
-        "greedy": SamplingParams(temperature=0),
-        "all stages": ALL_ON,
-        "top_p alone": SamplingParams(**{**OFF, "top_p": 0.9}),
-        "nothing truncates": SamplingParams(**OFF),
-        "mirostat 2": SamplingParams(mirostat_mode=2),
-    }
-    for name, params in cases.items():
-        sampler = Sampler(params, n_vocab, prompt=list(range(2000)))
-        took = milliseconds(lambda sampler=sampler: sampler(logits))
-        record_property(name, took)
-        print(f"{name}: {took:.3f} ms a token, median, {n_vocab} tokens")
