@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import sys
 from typing import Any
 
 from llamacpp._native import ffi
@@ -13,7 +14,8 @@ __all__ = ["CACHE_TYPES", "KVCache"]
 
 CACHE_TYPES = {"f16": F16, "f32": F32}
 _ELEMENT_BYTES = {F16: 2, F32: 4}
-_MAP_NORESERVE = 0x4000 if not hasattr(mmap, "MAP_NORESERVE") else mmap.MAP_NORESERVE
+# Python 3.10 does not name it; Linux's value is the same on all architectures that we support.
+_MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
 
 
 class KVCache:
