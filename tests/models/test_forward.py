@@ -136,6 +136,16 @@ def test_variants_of_the_architecture_match_float64(options: dict, tmp_path: Pat
         assert worst(model, ReferenceModel(path), "f32", tokens) <= F32_CACHE
 
 
+@pytest.mark.parametrize("kind", [Type.F16, Type.BF16], ids=lambda t: t.name)
+def test_rows_that_are_no_multiple_of_a_block_just_work(
+    kind: Type, level: str, tmp_path: Path
+) -> None:
+    odd = {"n_embd": 60, "n_ff": 172, "n_head": 6, "n_kv_head": 2, "head_dim": 10}
+    path = write_random_model(tmp_path / "model.gguf", kind, **odd)
+    with Model.open(path) as model:
+        assert worst(model, ReferenceModel(path), "f32", TOKENS) <= F32_CACHE
+
+
 def test_no_weight_is_copied_for_any_type(models: dict[Type, Path]) -> None:
     for path in models.values():
         with Model.open(path) as model:
