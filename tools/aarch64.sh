@@ -54,7 +54,7 @@ version=${python##*python}
 [ -d "$work/site/numpy" ] || fetch_dependencies "$version"
 emulated=(env PYTHONPATH="$work/site" qemu-aarch64-static -L "$root" "$python")
 
-git ls-files -z | xargs -0 cp --parents -t "$work/tree"
+git ls-files -co --exclude-standard -z | xargs -0 cp --parents -t "$work/tree"
 cd "$work/tree"
 echo "AArch64: building with Python $version"
 CFLAGS="-I$root/usr/include" "${emulated[@]}" setup.py -q build_ext --inplace
