@@ -1,0 +1,38 @@
+"""`python -m tools.bundled_model`: corpus, vocabulary, training."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch.multiprocessing import spawn
+
+from .corpus import build
+from .network import Llama, Shape
+from .train import Budget, load, train
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="tools.bundled_model", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("build/bundled_model"))
+    parser.add_argument("--documents", type=int, default=30_000)
+    parser.add_argument("--held-out", type=int, default=600)
+    parser.add_argument("--minutes", type=float, default=45.0, help="training's wall time")
+    parser.add_argument("--steps", type=int, help="training steps, instead of minutes")
+    parser.add_argument("--batch", type=int, default=2880, help="tokens per step")
+    parser.add_argument("--resume", type=Path, help="a checkpoint whose weights to start from")
+    parser.add_argument("--workers", type=int, default=2, help="processes that share a step")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    shape = Shape()
+    corpus = build(args.out, args.documents, args.held_out, shape.n_vocab, shape.n_ctx)
+    budget = Budget(args.minutes, args.steps)
+    torch.manual_seed(0)
+    model = load(args.resume)[0] if args.resume else Llama(shape)
+    (args.out / "workers").unlink(missing_ok=True)
+    spawn(train, (args.workers, corpus.train, model, args.out, budget, args.batch), args.workers)
+
+
+if __name__ == "__main__":
+    main()

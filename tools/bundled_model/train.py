@@ -1,0 +1,119 @@
+"""Training within a budget of minutes or of steps, always ending on an annealed schedule."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from .batching import Encoded, batches
+from .network import Llama, Shape
+from .optimiser import Optimiser
+
+LOG_EVERY, SAVE_EVERY = 20, 100
+WARM_UP, FLAT = 0.02, 0.3
+"""Shares of the budget: linear warm-up ends at the first, the linear decay starts at the second."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When to stop: after `steps` if given, else after `minutes` of wall time."""
+
+    minutes: float
+    steps: int | None = None
+
+    def used(self, step: int, seconds: float) -> float:
+        """The share of the budget used so far."""
+        return step / self.steps if self.steps else seconds / (60 * self.minutes)
+
+
+def schedule(used: float) -> float:
+    """Trapezoid: up, flat, then down to a fiftieth."""
+    return min(1.0, max(used, 1e-3) / WARM_UP, max(0.02, (1 - used) / (1 - FLAT)))
+
+
+@torch.no_grad()
+def held_out_loss(model: Llama, documents: Encoded) -> float:
+    """Mean loss in nats per counted token, float32, each document by itself."""
+    total, count = 0.0, 0
+    for i in range(len(documents)):
+        tokens, targets = documents.batch(np.array([i]))
+        here = int((targets >= 0).sum())
+        total, count = total + float(model.loss(tokens, targets)) * here, count + here
+    return total / count
+
+
+def save(model: Llama, path: Path, facts: dict[str, float]) -> None:
+    """The weights and how they came about, replaced as a whole."""
+    draft = path.with_suffix(".tmp")
+    torch.save({"weights": model.state_dict(), "shape": model.shape.as_dict(), **facts}, draft)
+    draft.replace(path)
+
+
+def load(path: Path) -> tuple[Llama, dict[str, float]]:
+    """The model of a checkpoint, and its facts."""
+    state = torch.load(path, weights_only=True)
+    model = Llama(Shape(**state.pop("shape")))
+    model.load_state_dict(state.pop("weights"))
+    return model, state
+
+
+class Averager:
+    """Sums gradients over the workers in one flat buffer; workers stay equal bit for bit."""
+
+    def __init__(self, model: Llama) -> None:
+        self.parameters = list(model.parameters())
+        self.flat = torch.zeros(sum(p.numel() for p in self.parameters) + 2)
+
+    @torch.no_grad()
+    def __call__(self, loss: float, used: float) -> tuple[float, float]:
+        """Average the gradients; (the mean loss, the first worker's share of the budget)."""
+        workers = dist.get_world_size()
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        torch.cat([g.flatten() for g in gradients], out=self.flat[:-2])
+        self.flat[-2], self.flat[-1] = loss, used * workers if dist.get_rank() == 0 else 0.0
+        dist.all_reduce(self.flat)
+        self.flat /= workers
+        start = 0
+        for gradient in gradients:
+            gradient.copy_(self.flat[start : start + gradient.numel()].view_as(gradient))
+            start += gradient.numel()
+        return float(self.flat[-2]), float(self.flat[-1])
+
+
+def train(
+    rank: int, workers: int, data: Encoded, model: Llama, out: Path, budget: Budget, n_tokens: int
+) -> None:
+    """Train `model` as worker `rank`; the first one writes `out / "model.pt"` every 100 steps and `log.jsonl`."""
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{out.resolve()}/workers", rank=rank, world_size=workers
+    )
+    optimiser, average = Optimiser(model), Averager(model)
+    start = time.monotonic()
+    source = batches(data, n_tokens, workers, seed=1)
+    step, seen, used, loss_sum = 0, 0, 0.0, 0.0
+    while used < 1:
+        tokens, targets = next(source)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = model.loss(tokens[rank::workers], targets[rank::workers])
+        loss.backward()  # type: ignore[no-untyped-call]
+        seconds = time.monotonic() - start
+        mean_loss, used = average(loss.item(), budget.used(step, seconds))
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step(schedule(used))
+        loss_sum, step, seen = loss_sum + mean_loss, step + 1, seen + tokens.numel()
+        facts = {"step": step, "tokens": seen, "minutes": round(seconds / 60, 2)}
+        if rank == 0 and step % LOG_EVERY == 0:
+            report = {**facts, "used": round(used, 4), "loss": round(loss_sum / LOG_EVERY, 4)}
+            with (out / "log.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps(report) + "\n")
+            loss_sum = 0.0
+        if rank == 0 and (step % SAVE_EVERY == 0 or used >= 1):
+            save(model, out / "model.pt", facts)
+    dist.destroy_process_group()
