@@ -1,5 +1,8 @@
-"""Encoded documents, and batches of them: documents of like length side by side, each alone in
-its row and starting at position 0, as when the model is used."""
+"""Encoded documents, and batches of them.
+
+Documents of like length stand side by side, each alone in its row and starting at position 0,
+as when the model is used.
+"""
 
 from __future__ import annotations
 

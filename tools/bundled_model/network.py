@@ -98,7 +98,7 @@ class Block(nn.Module):
 
 
 class Llama(nn.Module):
-    """Tokens (batch, time) to logits (batch, time, n_vocab); the output matrix is the embedding."""
+    """Tokens (batch, time) to logits (batch, time, n_vocab)."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -106,18 +106,23 @@ class Llama(nn.Module):
         self.token_embd = nn.Embedding(shape.n_vocab, shape.n_embd)
         self.blk = nn.ModuleList(Block(shape) for _ in range(shape.n_layer))
         self.output_norm = RMSNorm(shape.n_embd, shape.norm_eps)
+        self.output = nn.Linear(shape.n_embd, shape.n_vocab, bias=False)
         self.register_buffer("rope", rope_table(shape), persistent=False)
         self._init_weights()
 
     def _init_weights(self) -> None:
-        """Normal weights; the matrices that write to the residual stream start smaller."""
-        nn.init.normal_(self.token_embd.weight, std=0.02)
-        for name, parameter in self.named_parameters():
-            if parameter.ndim == 2 and not name.startswith("token_embd"):
-                std = 1 / math.sqrt(parameter.shape[1])
-                if name.endswith(("attn_output.weight", "ffn_down.weight")):
-                    std /= math.sqrt(2 * self.shape.n_layer)
-                nn.init.normal_(parameter, std=std)
+        """Token vectors of unit variance, and nothing but them in the residual stream at first.
+
+        What a token is must not drown in what the layers add, or names are never copied from
+        where they were introduced; so the matrices that write to the stream start at zero.
+        """
+        nn.init.normal_(self.token_embd.weight)
+        nn.init.normal_(self.output.weight, std=0.01)
+        for name, parameter in self.blk.named_parameters():
+            if name.endswith(("attn_output.weight", "ffn_down.weight")):
+                nn.init.zeros_(parameter)
+            elif parameter.ndim == 2:
+                nn.init.normal_(parameter, std=1 / math.sqrt(parameter.shape[1]))
 
     def hidden(self, tokens: Tensor) -> Tensor:
         """The last layer's normalised states: (batch, time, n_embd)."""
@@ -131,7 +136,8 @@ class Llama(nn.Module):
         return self.output_norm(x)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return F.linear(self.hidden(tokens), self.token_embd.weight)
+        logits: Tensor = self.output(self.hidden(tokens))
+        return logits
 
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy in nats per token over the targets that are not -100."""

@@ -32,8 +32,8 @@ class Optimiser:
 
     def __init__(self, model: nn.Module) -> None:
         named = list(model.named_parameters())
-        matrices = [p for name, p in named if p.ndim == 2 and "token_embd" not in name]
-        others = [p for name, p in named if p.ndim != 2 or "token_embd" in name]
+        matrices = [p for name, p in named if p.ndim == 2 and name.startswith("blk.")]
+        others = [p for name, p in named if p.ndim != 2 or not name.startswith("blk.")]
         shapes = sorted({tuple(p.shape) for p in matrices})
         self.groups = [[p for p in matrices if tuple(p.shape) == shape] for shape in shapes]
         self.momenta = [torch.zeros(len(g), *g[0].shape) for g in self.groups]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from .network import Llama, Shape
 from .optimiser import Optimiser
 
 LOG_EVERY, SAVE_EVERY = 20, 100
-WARM_UP, FLAT = 0.02, 0.3
+WARM_UP, FLAT = 0.01, 0.4
 """Shares of the budget: linear warm-up ends at the first, the linear decay starts at the second."""
 
 
@@ -38,10 +39,10 @@ def schedule(used: float) -> float:
 
 
 @torch.no_grad()
-def held_out_loss(model: Llama, documents: Encoded) -> float:
-    """Mean loss in nats per counted token, float32, each document by itself."""
+def held_out_loss(model: Llama, documents: Encoded, limit: int) -> float:
+    """Mean loss in nats per counted token of the first `limit` documents, each by itself."""
     total, count = 0.0, 0
-    for i in range(len(documents)):
+    for i in range(min(limit, len(documents))):
         tokens, targets = documents.batch(np.array([i]))
         here = int((targets >= 0).sum())
         total, count = total + float(model.loss(tokens, targets)) * here, count + here
@@ -89,17 +90,18 @@ class Averager:
 def train(
     rank: int, workers: int, data: Encoded, model: Llama, out: Path, budget: Budget, n_tokens: int
 ) -> None:
-    """Train `model` as worker `rank`; the first one writes `out / "model.pt"` every 100 steps and `log.jsonl`."""
+    """Train `model` as worker `rank`; the first one writes `model.pt` and `log.jsonl` in `out`."""
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"file://{out.resolve()}/workers", rank=rank, world_size=workers
     )
+    model = copy.deepcopy(model)  # what `spawn` hands over lies in memory that the workers share
     optimiser, average = Optimiser(model), Averager(model)
     start = time.monotonic()
-    source = batches(data, n_tokens, workers, seed=1)
+    stories = batches(data, n_tokens, workers, seed=1)
     step, seen, used, loss_sum = 0, 0, 0.0, 0.0
     while used < 1:
-        tokens, targets = next(source)
+        tokens, targets = next(stories)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss = model.loss(tokens[rank::workers], targets[rank::workers])
         loss.backward()  # type: ignore[no-untyped-call]
