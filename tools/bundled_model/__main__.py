@@ -1,4 +1,4 @@
-"""`python -m tools.bundled_model`: corpus, vocabulary, training."""
+"""`python -m tools.bundled_model`: corpus, vocabulary, training, evaluation, GGUF file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch.multiprocessing import spawn
 
 from .corpus import build
+from .finish import finish
 from .network import Llama, Shape
 from .train import Budget, load, train
 
@@ -16,13 +17,14 @@ from .train import Budget, load, train
 def main() -> None:
     parser = argparse.ArgumentParser(prog="tools.bundled_model", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/bundled_model"))
-    parser.add_argument("--documents", type=int, default=30_000)
-    parser.add_argument("--held-out", type=int, default=600)
+    parser.add_argument("--documents", type=int, default=50_000)
+    parser.add_argument("--held-out", type=int, default=400)
     parser.add_argument("--minutes", type=float, default=45.0, help="training's wall time")
     parser.add_argument("--steps", type=int, help="training steps, instead of minutes")
-    parser.add_argument("--batch", type=int, default=2880, help="tokens per step")
+    parser.add_argument("--batch", type=int, default=3600, help="tokens per step")
     parser.add_argument("--resume", type=Path, help="a checkpoint whose weights to start from")
     parser.add_argument("--workers", type=int, default=2, help="processes that share a step")
+    parser.add_argument("--to", type=Path, default=Path("llamacpp/data/stories.gguf"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     shape = Shape()
@@ -32,6 +34,8 @@ def main() -> None:
     model = load(args.resume)[0] if args.resume else Llama(shape)
     (args.out / "workers").unlink(missing_ok=True)
     spawn(train, (args.workers, corpus.train, model, args.out, budget, args.batch), args.workers)
+    args.to.parent.mkdir(parents=True, exist_ok=True)
+    finish(corpus, args.out, args.to)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ MAX_BYTES = 6_000_000
 SAMPLE_SEED = 7
 
 
-def finish(corpus: Corpus, out: Path, target: Path, documents: int) -> None:
+def finish(corpus: Corpus, out: Path, target: Path, documents: int = 400) -> None:
     """Export `out / "model.pt"` to `target`; print and keep a report in `out / "report.json"`."""
     model, facts = load(out / "model.pt")
     export(model, out / "vocabulary.model", target)
@@ -54,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/bundled_model"))
     parser.add_argument("--to", type=Path, default=Path("llamacpp/data/stories.gguf"))
-    parser.add_argument("--documents", type=int, default=600, help="held-out documents to measure")
+    parser.add_argument("--documents", type=int, default=400, help="held-out documents to measure")
     args = parser.parse_args()
     torch.set_num_threads(1)
     shape = Shape()
