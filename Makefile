@@ -23,8 +23,8 @@ lint: .venv/lint
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/mypy tests/typing_api.py
-	$(BIN)/clang-format --dry-run -Werror $(C_FILES) $(filter %.h,$(C_HEADERS))
-	sh tools/c_warnings.sh $(C_FILES)
+	@$(BIN)/clang-format --dry-run -Werror $(C_FILES) $(filter %.h,$(C_HEADERS))
+	@sh tools/c_warnings.sh $(C_FILES)
 
 clean:
 	rm -rf .venv build dist llamacpp.egg-info llamacpp/*.so .mypy_cache .pytest_cache .ruff_cache
