@@ -38,11 +38,14 @@ __attribute__((constructor)) static void fill_tables(void) {
     for (int level = 0; level < LK_N_LEVELS; level++) {
         if (!lk_level_available(level))
             continue;
+        int n_own = 0;
         for (int slot = 0; slot < LK_N_SLOTS; slot++) {
             lk_fn own = versions[level][slot];
             tables[level][slot] = own ? own : tables[best][slot];
+            n_own += own != NULL;
         }
-        best = level;
+        if (n_own) /* a level without kernels of its own is that below it, and is called so */
+            best = level;
     }
     atomic_store(&active_level, best);
 }
