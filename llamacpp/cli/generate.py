@@ -30,7 +30,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "stdin", nargs="?", choices=["-"], metavar="-", help="read it from standard input"
     )
     parser.add_argument(
-        "-n", "--n-predict", type=int, default=256, metavar="N",
+        "-n", "--n-predict", type=int, default=512, metavar="N",
         help="tokens to generate at most; -1: until the end or a full context "
         "(default: %(default)s)",
     )  # fmt: skip
