@@ -17,25 +17,40 @@ from .network import Llama, Shape
 from .optimiser import Optimiser
 
 LOG_EVERY, SAVE_EVERY = 20, 100
-WARM_UP, FLAT = 0.01, 0.4
-"""Shares of the budget: linear warm-up ends at the first, the linear decay starts at the second."""
+FIRST_PHASE = 0.4
+"""The share of steps or minutes that the first phase gets."""
+
+WARM_UP, FLAT = 0.02, 0.4
+"""Shares of a phase: linear warm-up ends at the first, the linear decay starts at the second."""
 
 
 @dataclass(frozen=True)
-class Budget:
-    """When to stop: after `steps` if given, else after `minutes` of wall time."""
+class Phase:
+    """A stretch of training with an optimiser of its own: `steps` if given, else `minutes`."""
 
+    seed: int
+    anneal: bool
     minutes: float
     steps: int | None = None
 
     def used(self, step: int, seconds: float) -> float:
-        """The share of the budget used so far."""
+        """The share of the phase that is over."""
         return step / self.steps if self.steps else seconds / (60 * self.minutes)
 
+    def schedule(self, used: float) -> float:
+        """The learning rates' factor: up, flat, and with `anneal` down to a fiftieth."""
+        factor = min(1.0, max(used, 1e-3) / WARM_UP)
+        return min(factor, max(0.02, (1 - used) / (1 - FLAT))) if self.anneal else factor
 
-def schedule(used: float) -> float:
-    """Trapezoid: up, flat, then down to a fiftieth."""
-    return min(1.0, max(used, 1e-3) / WARM_UP, max(0.02, (1 - used) / (1 - FLAT)))
+
+def phases(minutes: float, steps: int | None) -> tuple[Phase, Phase]:
+    """The language first, then, with the hint of `Llama.align_output`, what is said of whom."""
+    first = None if steps is None else round(FIRST_PHASE * steps)
+    rest = None if steps is None or first is None else steps - first
+    return (
+        Phase(1, anneal=False, minutes=FIRST_PHASE * minutes, steps=first),
+        Phase(2, anneal=True, minutes=(1 - FIRST_PHASE) * minutes, steps=rest),
+    )
 
 
 @torch.no_grad()
@@ -88,9 +103,9 @@ class Averager:
 
 
 def train(
-    rank: int, workers: int, data: Encoded, model: Llama, out: Path, budget: Budget, n_tokens: int
+    rank: int, workers: int, data: Encoded, model: Llama, out: Path, phase: Phase, n_tokens: int
 ) -> None:
-    """Train `model` as worker `rank`; the first one writes `model.pt` and `log.jsonl` in `out`."""
+    """Train `model` for a phase as worker `rank`; the first one writes to `out`."""
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"file://{out.resolve()}/workers", rank=rank, world_size=workers
@@ -98,7 +113,7 @@ def train(
     model = copy.deepcopy(model)  # what `spawn` hands over lies in memory that the workers share
     optimiser, average = Optimiser(model), Averager(model)
     start = time.monotonic()
-    stories = batches(data, n_tokens, workers, seed=1)
+    stories = batches(data, n_tokens, workers, phase.seed)
     step, seen, used, loss_sum = 0, 0, 0.0, 0.0
     while used < 1:
         tokens, targets = next(stories)
@@ -106,11 +121,16 @@ def train(
             loss = model.loss(tokens[rank::workers], targets[rank::workers])
         loss.backward()  # type: ignore[no-untyped-call]
         seconds = time.monotonic() - start
-        mean_loss, used = average(loss.item(), budget.used(step, seconds))
+        mean_loss, used = average(loss.item(), phase.used(step, seconds))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step(schedule(used))
+        optimiser.step(phase.schedule(used))
         loss_sum, step, seen = loss_sum + mean_loss, step + 1, seen + tokens.numel()
-        facts = {"step": step, "tokens": seen, "minutes": round(seconds / 60, 2)}
+        facts = {
+            "phase": phase.seed,
+            "step": step,
+            "tokens": seen,
+            "minutes": round(seconds / 60, 1),
+        }
         if rank == 0 and step % LOG_EVERY == 0:
             report = {**facts, "used": round(used, 4), "loss": round(loss_sum / LOG_EVERY, 4)}
             with (out / "log.jsonl").open("a", encoding="utf-8") as log:
