@@ -17,7 +17,7 @@ from .network import Llama, Shape
 from .optimiser import Optimiser
 
 LOG_EVERY, SAVE_EVERY = 20, 100
-FIRST_PHASE = 0.4
+FIRST_PHASE = 0.37
 """The share of steps or minutes that the first phase gets."""
 
 WARM_UP, FLAT = 0.02, 0.4
