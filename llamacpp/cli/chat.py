@@ -84,28 +84,34 @@ class _Conversation:
         """Read lines until the end of input or /exit."""
         if self._interactive:
             import readline  # noqa: F401  line editing and history in input()
-        while True:
+        more = True
+        while more:
             try:
-                line = self._read()
-            except KeyboardInterrupt:
+                more = self._turn()
+            except KeyboardInterrupt:  # wherever it falls, at the prompt or between two steps
                 if not self._interactive:
                     raise
                 print(file=sys.stderr)
-                continue
-            except EOFError:
-                return
-            if line == "/exit":
-                return
-            if line == "/help":
-                print(HELP, file=sys.stderr)
-            elif line == "/reset":
-                self._messages = list(self._start)
-                print("(a new conversation)", file=sys.stderr)
-            elif line.startswith("/"):
-                message = f"there is no command {common.printable(line)}; /help lists them"
-                print(message, file=sys.stderr)
-            elif line:
-                self._answer(line)
+
+    def _turn(self) -> bool:
+        """Read a line and do what it asks for; False ends the conversation."""
+        try:
+            line = self._read()
+        except EOFError:
+            return False
+        if line == "/exit":
+            return False
+        if line == "/help":
+            print(HELP, file=sys.stderr)
+        elif line == "/reset":
+            self._messages = list(self._start)
+            print("(a new conversation)", file=sys.stderr)
+        elif line.startswith("/"):
+            message = f"there is no command {common.printable(line)}; /help lists them"
+            print(message, file=sys.stderr)
+        elif line:
+            self._answer(line)
+        return True
 
     def _read(self) -> str:
         """The next line. On a terminal input() edits it; what is no UTF-8 becomes U+FFFD."""
