@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,10 @@ from llamacpp.cli import main
 from tests.small_models import write_talker
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+# A run in the background of a shell comes with Ctrl-C ignored, and so would the programs under test.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 
