@@ -18,7 +18,7 @@ from llamacpp.cli import main
 from tests.small_models import write_talker
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-# A run in the background of a shell comes with Ctrl-C ignored, and so would the programs under test.
+# What a shell runs in the background has Ctrl-C ignored, and so would the programs under test.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
