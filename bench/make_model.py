@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -180,8 +179,8 @@ class _Pools:
 def _as_stored(values: npt.NDArray[np.float32], kind: GGMLType) -> Bytes:
     """Bytes (n, size) of values (n, 1) in a float type; BF16 is the upper half of a float."""
     stored = values.astype("<f2" if kind == GGMLType.F16 else "<f4")
-    as_bytes = cast(Bytes, stored.view(np.uint8))
-    return np.ascontiguousarray(as_bytes[:, 2:]) if kind == GGMLType.BF16 else as_bytes
+    as_bytes: Bytes = np.frombuffer(stored.tobytes(), np.uint8).reshape(len(values), -1)
+    return as_bytes[:, 2:].copy() if kind == GGMLType.BF16 else as_bytes
 
 
 def _put_scales(blocks: Bytes, kind: GGMLType, d: npt.NDArray[np.float64]) -> None:
