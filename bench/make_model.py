@@ -180,7 +180,9 @@ def _as_stored(values: npt.NDArray[np.float32], kind: GGMLType) -> Bytes:
     """Bytes (n, size) of values (n, 1) in a float type; BF16 is the upper half of a float."""
     stored = values.astype("<f2" if kind == GGMLType.F16 else "<f4")
     as_bytes: Bytes = np.frombuffer(stored.tobytes(), np.uint8).reshape(len(values), -1)
-    return as_bytes[:, 2:].copy() if kind == GGMLType.BF16 else as_bytes
+    if kind == GGMLType.BF16:
+        as_bytes = as_bytes[:, 2:].copy()
+    return as_bytes
 
 
 def _put_scales(blocks: Bytes, kind: GGMLType, d: npt.NDArray[np.float64]) -> None:
