@@ -181,7 +181,7 @@ def _as_stored(values: npt.NDArray[np.float32], kind: GGMLType) -> Bytes:
     stored = values.astype("<f2" if kind == GGMLType.F16 else "<f4")
     as_bytes: Bytes = np.frombuffer(stored.tobytes(), np.uint8).reshape(len(values), -1)
     if kind == GGMLType.BF16:
-        as_bytes = as_bytes[:, 2:].copy()
+        return np.ascontiguousarray(as_bytes[:, 2:], np.uint8)
     return as_bytes
 
 
