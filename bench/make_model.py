@@ -169,7 +169,8 @@ class _Pools:
         n = POOL_BYTES // size
         if kind not in _SCALES:
             return _as_stored(std * self._rng.standard_normal((n, 1), np.float32), kind)
-        blocks = np.frombuffer(self._rng.bytes(n * size), np.uint8).reshape(n, size).copy()
+        blocks: Bytes = np.array(np.frombuffer(self._rng.bytes(n * size), np.uint8))
+        blocks = blocks.reshape((n, size))
         _put_scales(blocks, kind, np.ones(n))
         unit = _standard_deviation(blocks[:4096], kind)
         _put_scales(blocks, kind, std / unit * self._rng.uniform(0.5, 1.5, n))
