@@ -87,11 +87,15 @@ LK_INLINE __m256 lk_half_to_f32x8(uint16_t half) {
     return _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(half)));
 }
 
+/* d * bytes 0..7 */
+LK_INLINE __m256 lk_times_u8(__m128i x_u8x16, __m256 d) {
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(x_u8x16)), d);
+}
+
 /* y[0] = d * bytes 0..7, y[1] = d * bytes 8..15. */
 LK_INLINE void lk_scale_u8(__m256 y[2], __m128i x_u8x16, __m256 d) {
-    __m128i high = _mm_unpackhi_epi64(x_u8x16, x_u8x16);
-    y[0] = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(x_u8x16)), d);
-    y[1] = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(high)), d);
+    y[0] = lk_times_u8(x_u8x16, d);
+    y[1] = lk_times_u8(_mm_unpackhi_epi64(x_u8x16, x_u8x16), d);
 }
 
 LK_INLINE void lk_scale_i8(__m256 y[2], __m128i x_i8x16, __m256 d) {

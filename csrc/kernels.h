@@ -11,40 +11,56 @@
 #include "target.h"
 
 /*
- * Quantised activations: one row of k values (k a multiple of 32) as four arrays, one after the
- * other. x ~= d[i / 32] * q[i], |q| <= 127, d = max|x| / 127 over the 32, q rounded half to even.
- *     int8  q[k]
- *     float d[k / 32]
- *     float s32[k / 32]   d * sum of the 32 q: for zero points and block minima
- *     float s16[k / 16]   d * sum of each 16 q
- * One format serves every quantised weight type, so that matrices of different types can share
- * an input.
+ * Quantised activations: a row of k values (k a multiple of 32) as records of 256, the last one
+ * filled up with zeros. x ~= d[i / 32] * q, |q| <= 127, d = max|x| / 127 over the 32, q rounded
+ * half to even. One format serves every quantised weight type, so that matrices of different types
+ * can share an input.
  */
-#define LK_ACT_BYTES(k) ((size_t)(k) + (size_t)(k) / 2)
-LK_INLINE const int8_t *lk_act_q(const void *row) {
-    return (const int8_t *)row;
+typedef struct {
+    int8_t q[256];
+    float d[8];
+    float s32[8];  /* d * sum of the 32 q: for zero points and block minima */
+    float s16[16]; /* d * sum of each 16 q */
+} lk_act_block;
+_Static_assert(sizeof(lk_act_block) == 384, "a record is six cache lines");
+
+/* The order of q. */
+enum lk_act_order {
+    LK_ACT_IN_ORDER = 0,
+    /* By fours of 32: their first halves, then their second halves. For weights that keep elements
+     * j and j + 16 of a block in the nibbles of one byte: 64 bytes of them meet 64 of these. */
+    LK_ACT_BY_HALVES = 1
+};
+LK_INLINE size_t lk_act_bytes(int k) {
+    return ((size_t)k + 255) / 256 * sizeof(lk_act_block);
 }
-LK_INLINE const float *lk_act_d(const void *row, int k) {
-    return (const float *)((const char *)row + k);
-}
-LK_INLINE const float *lk_act_s32(const void *row, int k) {
-    return (const float *)((const char *)row + k + k / 8);
-}
-LK_INLINE const float *lk_act_s16(const void *row, int k) {
-    return (const float *)((const char *)row + k + k / 4);
+/* Where element i < 256 of a record lies. */
+LK_INLINE int lk_act_place(int order, int i) {
+    return order == LK_ACT_IN_ORDER ? i
+                                    : i / 128 * 128 + i % 32 / 16 * 64 + i / 32 % 4 * 16 + i % 16;
 }
 
-/* act_q8: quantise one row. A row of zeros has d = 0; x is finite. */
-typedef void (*lk_act_fn)(void *act, const float *x, int k);
+/* act_q8: quantise one row. 32 zeros have d = 0; x is finite. */
+typedef void (*lk_act_fn)(lk_act_block *act, const float *x, int k, int order);
 
 /*
- * dot_TYPE: y[c * y_stride + r] = <row r of w, column c of x>, for few columns (decode).
- * x points to activations: rows as above for quantised types, k floats for F32, F16 and BF16;
- * strides of w and x are in bytes, y_stride in floats. k is a multiple of the type's block.
- * The value for (r, c) must not depend on rows or cols: batching never changes a result.
+ * dot_TYPE: rows of weights times few columns of activations (decode):
+ *     y[s][c * y_stride + r] = <row r of stream s, column c of x>
+ * The rows come as two streams of equal length, far apart in one matrix or from two matrices: the
+ * memory prefetcher follows both, and each load of activations serves two rows. x holds records as
+ * above for quantised types, in order by halves for Q4_0, Q4_1, Q5_0 and Q5_1; k floats for F32,
+ * F16 and BF16. k is a multiple of the type's block. The value for (r, c) must not depend on
+ * streams, rows or cols: batching never changes a result.
  */
-typedef void (*lk_dot_fn)(float *y, ptrdiff_t y_stride, const void *w, size_t w_stride,
-                          const void *x, size_t x_stride, int k, int rows, int cols);
+typedef struct {
+    const void *w[2]; /* row 0 of each stream; w[1] NULL: there is one stream only */
+    float *y[2];
+    const void *x;
+    size_t w_stride, x_stride; /* bytes */
+    ptrdiff_t y_stride;        /* floats */
+    int k, rows, cols;
+} lk_dot;
+typedef void (*lk_dot_fn)(const lk_dot *dot);
 
 /* row_TYPE: y[i] = weight i as float32, i < k. */
 typedef void (*lk_row_fn)(float *y, const void *w, int k);

@@ -240,11 +240,14 @@ void lk_split_init(lk_split *split, int64_t n, int64_t piece, int n_threads) {
     split->piece = piece;
     split->n_ranges = n_threads;
     for (int t = 0; t < n_threads; t++) {
-        int64_t begin = n_pieces * t / n_threads * piece;
         int64_t end = n_pieces * (t + 1) / n_threads * piece;
-        atomic_store_explicit(&split->ranges[t].next, begin, memory_order_relaxed);
-        split->ranges[t].end = end < n ? end : n;
+        lk_split_set(split, t, n_pieces * t / n_threads * piece, end < n ? end : n);
     }
+}
+
+void lk_split_set(lk_split *split, int thread, int64_t begin, int64_t end) {
+    atomic_store_explicit(&split->ranges[thread].next, begin, memory_order_relaxed);
+    split->ranges[thread].end = end;
 }
 
 int lk_split_take(lk_split *split, int thread, int64_t *begin, int64_t *end) {

@@ -35,6 +35,8 @@ typedef struct {
 
 /* n items for n_threads threads in pieces of `piece`; range borders are multiples of it. */
 void lk_split_init(lk_split *split, int64_t n, int64_t piece, int n_threads);
+/* Range `thread` is items [begin, end) instead; for splits that are not even. */
+void lk_split_set(lk_split *split, int thread, int64_t begin, int64_t end);
 /* The next piece [*begin, *end) for this thread; 0 when no work is left. A run on fewer threads
  * than the split was made for still does all of it. */
 int lk_split_take(lk_split *split, int thread, int64_t *begin, int64_t *end);

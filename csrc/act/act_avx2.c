@@ -16,13 +16,11 @@ LK_INLINE float largest(__m256 x_f32x8) {
     return _mm_cvtss_f32(_mm_max_ss(max_f32x4, _mm_movehdup_ps(max_f32x4)));
 }
 
-void act_q8_avx2(void *act, const float *x, int k) {
-    int8_t *q = act;
-    float *d = (float *)(q + k);
-    float *s32 = d + k / ACT_QK;
-    float *s16 = s32 + k / ACT_QK;
+void act_q8_avx2(lk_act_block *act, const float *x, int k, int order) {
     const __m256 sign_f32x8 = _mm256_set1_ps(-0.0f);
+    act_clear_tail(act, k);
     for (int b = 0; b < k / ACT_QK; b++) {
+        const act_place at = act_place_of(act, b, order);
         __m256 x_f32x8[4], max_f32x8 = _mm256_setzero_ps();
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++) {
@@ -30,7 +28,7 @@ void act_q8_avx2(void *act, const float *x, int k) {
             max_f32x8 = _mm256_max_ps(max_f32x8, _mm256_andnot_ps(sign_f32x8, x_f32x8[i]));
         }
         float inverse;
-        d[b] = act_scale(largest(max_f32x8), &inverse);
+        const float d = act_scale(largest(max_f32x8), &inverse);
         __m256i q_i32x8[4];
 #pragma GCC unroll 4
         for (int i = 0; i < 4; i++)
@@ -40,9 +38,10 @@ void act_q8_avx2(void *act, const float *x, int k) {
         const __m256i lo_i16x16 = _mm256_packs_epi32(q_i32x8[0], q_i32x8[1]);
         const __m256i hi_i16x16 = _mm256_packs_epi32(q_i32x8[2], q_i32x8[3]);
         const __m256i order_u32x8 = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-        _mm256_storeu_si256(
-            (__m256i *)(q + ACT_QK * b),
-            _mm256_permutevar8x32_epi32(_mm256_packs_epi16(lo_i16x16, hi_i16x16), order_u32x8));
+        const __m256i q_i8x32 =
+            _mm256_permutevar8x32_epi32(_mm256_packs_epi16(lo_i16x16, hi_i16x16), order_u32x8);
+        _mm_storeu_si128((__m128i *)at.lo, _mm256_castsi256_si128(q_i8x32));
+        _mm_storeu_si128((__m128i *)at.hi, _mm256_extracti128_si256(q_i8x32, 1));
 
         /* lo and hi: sums of 16 in the lowest two dwords */
         __m256i sum_i32x8 = _mm256_hadd_epi32(_mm256_add_epi32(q_i32x8[0], q_i32x8[1]),
@@ -50,10 +49,8 @@ void act_q8_avx2(void *act, const float *x, int k) {
         __m128i sum_i32x4 = _mm_add_epi32(_mm256_castsi256_si128(sum_i32x8),
                                           _mm256_extracti128_si256(sum_i32x8, 1));
         sum_i32x4 = _mm_hadd_epi32(sum_i32x4, sum_i32x4);
-        const int32_t lo = _mm_cvtsi128_si32(sum_i32x4), hi = _mm_extract_epi32(sum_i32x4, 1);
-        s32[b] = d[b] * (float)(lo + hi);
-        s16[2 * b] = d[b] * (float)lo;
-        s16[2 * b + 1] = d[b] * (float)hi;
+        act_put_scales(at.record, b, d, _mm_cvtsi128_si32(sum_i32x4),
+                       _mm_extract_epi32(sum_i32x4, 1));
     }
 }
 

@@ -3,9 +3,7 @@
  * activations" in kernels.h), the same bytes as act_q8_scalar. Instructions: FMAXV, FCVTNS (ties to
  * even), XTN, SADDLV. |sum of 32 q| <= 32 * 127. Whole groups of 32 only, so there is no tail.
  */
-#include <float.h>
-
-#include "../kernels.h"
+#include "act.h"
 
 #if LK_ARM
 #include "../neon.h"
@@ -19,27 +17,22 @@ LK_INLINE int8x16_t quantise16(const float32x4_t x_f32x4[4], float inverse) {
                        vmovn_s16(vcombine_s16(q_s16x4[2], q_s16x4[3])));
 }
 
-void act_q8_neon(void *act, const float *x, int k) {
-    int8_t *q = act;
-    float *d = (float *)(void *)(q + k), *s32 = d + k / 32, *s16 = s32 + k / 32;
-    for (int b = 0; b < k / 32; b++, x += 32, q += 32) {
+void act_q8_neon(lk_act_block *act, const float *x, int k, int order) {
+    act_clear_tail(act, k);
+    for (int b = 0; b < k / ACT_QK; b++, x += ACT_QK) {
+        const act_place at = act_place_of(act, b, order);
         float32x4_t x_f32x4[8], max_f32x4 = vdupq_n_f32(0.0f);
         LK_UNROLL
         for (int i = 0; i < 8; i++) {
             x_f32x4[i] = vld1q_f32(x + 4 * i);
             max_f32x4 = vmaxq_f32(max_f32x4, vabsq_f32(x_f32x4[i]));
         }
-        const float max = vmaxvq_f32(max_f32x4), scale = max / 127.0f;
-        const int is_zero = scale < FLT_MIN;
-        const float inverse = is_zero ? 0.0f : 127.0f / max;
+        float inverse;
+        const float d = act_scale(vmaxvq_f32(max_f32x4), &inverse);
         const int8x16_t lo = quantise16(x_f32x4, inverse), hi = quantise16(x_f32x4 + 4, inverse);
-        vst1q_s8(q, lo);
-        vst1q_s8(q + 16, hi);
-        const int sum_lo = vaddlvq_s8(lo), sum_hi = vaddlvq_s8(hi);
-        d[b] = is_zero ? 0.0f : scale;
-        s32[b] = d[b] * (float)(sum_lo + sum_hi);
-        s16[2 * b] = d[b] * (float)sum_lo;
-        s16[2 * b + 1] = d[b] * (float)sum_hi;
+        vst1q_s8(at.lo, lo);
+        vst1q_s8(at.hi, hi);
+        act_put_scales(at.record, b, d, vaddlvq_s8(lo), vaddlvq_s8(hi));
     }
 }
 #endif

@@ -15,21 +15,16 @@ static int32_t quantise(int8_t *q, const float *x, int n, float inverse) {
     return sum;
 }
 
-void act_q8_scalar(void *act, const float *x, int k) {
-    const int n = ACT_QK, half = ACT_QK / 2;
-    int8_t *q = act;
-    float *d = (float *)(q + k);
-    float *s32 = d + k / n;
-    float *s16 = s32 + k / n;
-    for (int b = 0; b < k / n; b++, q += n, x += n) {
+void act_q8_scalar(lk_act_block *act, const float *x, int k, int order) {
+    act_clear_tail(act, k);
+    for (int b = 0; b < k / ACT_QK; b++, x += ACT_QK) {
+        const act_place at = act_place_of(act, b, order);
         float max = 0.0f, inverse;
-        for (int i = 0; i < n; i++)
+        for (int i = 0; i < ACT_QK; i++)
             max = fmaxf(max, fabsf(x[i]));
-        d[b] = act_scale(max, &inverse);
-        const int32_t lo = quantise(q, x, half, inverse);
-        const int32_t hi = quantise(q + half, x + half, half, inverse);
-        s32[b] = d[b] * (float)(lo + hi);
-        s16[2 * b] = d[b] * (float)lo;
-        s16[2 * b + 1] = d[b] * (float)hi;
+        const float d = act_scale(max, &inverse);
+        const int32_t lo = quantise(at.lo, x, ACT_QK / 2, inverse);
+        const int32_t hi = quantise(at.hi, x + ACT_QK / 2, ACT_QK / 2, inverse);
+        act_put_scales(at.record, b, d, lo, hi);
     }
 }

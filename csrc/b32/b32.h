@@ -64,15 +64,9 @@ LK_INLINE void b32_decode(b32_values *v, b32_type type, const uint8_t *w) {
     }
 }
 
-/* What a dot multiplies: rows of w by columns of x. */
-typedef struct {
-    float *y;
-    ptrdiff_t y_stride;
-    const uint8_t *w;
-    size_t w_stride;
-    const char *x;
-    size_t x_stride;
-    int k;
-} b32_operands;
+/* The order of activations that the dot of a type reads: elements j and j + 16 share a byte. */
+LK_INLINE int b32_act_order(b32_type type) {
+    return type == B32_q8_0 ? LK_ACT_IN_ORDER : LK_ACT_BY_HALVES;
+}
 
 #endif

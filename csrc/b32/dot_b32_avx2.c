@@ -1,10 +1,11 @@
 /*
  * dot_q4_0 q4_1 q5_0 q5_1 q8_0 (layouts: blocks.h), four blocks a step:
  *     y = sum d_w d_a sum(q a)  +  sum (m_w or -zero d_w) s32
- * VPMADDUBSW adds two products in int16; unpacking and adding twice leaves dword i of each 128-bit
- * lane to block i, so one VPMADDWD, conversion and FMA serve four blocks. The int16 hold 8 products
- * of at most 31 * 127: 31496 < 32768. Q8_0 moves the sign to the activation, 2 * 128 * 127 = 32512,
- * and widens to int32 first. Tail: missing blocks are zero and not read.
+ * The nibbles of two blocks fill a vector; low ones are first halves, high ones second halves,
+ * which is how the activations lie. VPMADDUBSW adds two products in int16; adding the halves and
+ * folding once leaves 8 products of at most 31 * 127: 31496 < 32768. One VPMADDWD, conversion and
+ * FMA serve four blocks. Q8_0 moves the sign to the activation, 2 * 128 * 127 = 32512, and widens
+ * to int32 first. Tail: missing blocks are zero and not read.
  */
 #include "b32.h"
 
@@ -14,10 +15,15 @@
 LK_BEGIN_AVX2
 
 #include "b32_avx2.h"
+#include "dot_walk.h"
 
-/* Loops over arrays of vectors are unrolled by pragma: rolled, gcc -O2 keeps them in memory. */
-#define QUAD 4     /* blocks a step */
-#define MAX_COLS 4 /* columns that share an unpacked block */
+#define QUAD 4 /* blocks a step */
+
+/* Q8_0: block by block. Others: first halves of blocks 0 1, 2 3, then second halves. */
+typedef struct {
+    __m256i q_i8x32[QUAD];
+    __m128 d_f32x4, m_f32x4;
+} quad;
 
 typedef struct {
     __m256 sum_f32x8;
@@ -26,74 +32,111 @@ typedef struct {
 
 /* The halves at byte `at` of n <= 4 blocks; zeros beyond. */
 LK_INLINE __m128 load_scales(b32_type type, const uint8_t *w, int at, int n) {
-    uint16_t h[QUAD] = {0};
+    uint64_t h = 0;
 #pragma GCC unroll 4
     for (int i = 0; i < n; i++)
-        h[i] = lk_load_u16(w + i * b32_bytes(type) + at);
-    return _mm_cvtph_ps(
-        _mm_setr_epi16((short)h[0], (short)h[1], (short)h[2], (short)h[3], 0, 0, 0, 0));
+        h |= (uint64_t)lk_load_u16(w + i * b32_bytes(type) + at) << (16 * i);
+    return _mm_cvtph_ps(_mm_cvtsi64_si128((long long)h));
 }
 
-LK_INLINE __m128 load_floats(const float *p, int n) {
-    if (n == QUAD)
-        return _mm_loadu_ps(p);
-    return _mm_maskload_ps(p, _mm_cmpgt_epi32(_mm_set1_epi32(n), _mm_setr_epi32(0, 1, 2, 3)));
+/* Bytes of 16 where bit j of the fifth bits of two blocks, first half or second, is set. */
+LK_INLINE __m256i fifth_bits(uint16_t block0, uint16_t block1) {
+    const __m256i eighth_u8x32 = _mm256_setr_epi64x(0, 0x0101010101010101, 0, 0x0101010101010101);
+    const __m256i bit_u8x32 = _mm256_set1_epi64x((long long)0x8040201008040201);
+    const __m256i both_u16x16 =
+        _mm256_set_m128i(_mm_set1_epi16((short)block1), _mm_set1_epi16((short)block0));
+    const __m256i byte_u8x32 = _mm256_shuffle_epi8(both_u16x16, eighth_u8x32);
+    const __m256i is_set_u8x32 =
+        _mm256_cmpeq_epi8(_mm256_and_si256(byte_u8x32, bit_u8x32), bit_u8x32);
+    return _mm256_and_si256(is_set_u8x32, _mm256_set1_epi8(16));
 }
 
-/* Sums of two products. */
-LK_INLINE __m256i products_i16x16(b32_type type, __m256i q_i8x32, const int8_t *a) {
-    const __m256i a_i8x32 = _mm256_loadu_si256((const __m256i *)a);
-    if (type == B32_q8_0)
-        return _mm256_maddubs_epi16(_mm256_abs_epi8(q_i8x32), _mm256_sign_epi8(a_i8x32, q_i8x32));
-    return _mm256_maddubs_epi16(q_i8x32, a_i8x32);
+/* Blocks i and i + 1 of those at w, of which there are n. */
+LK_INLINE void load_pair(b32_type type, quad *v, const uint8_t *w, int i, int n) {
+    const size_t bytes = b32_bytes(type);
+    const __m256i low4 = _mm256_set1_epi8(15);
+    __m128i pairs_u8x16[2];
+    uint32_t fifth[2] = {0, 0};
+#pragma GCC unroll 2
+    for (int j = 0; j < 2; j++) {
+        const uint8_t *block = w + (i + j) * bytes;
+        pairs_u8x16[j] = i + j < n ? _mm_loadu_si128((const __m128i *)(block + b32_quants_at(type)))
+                                   : _mm_setzero_si128();
+        if (b32_has_fifth_bit(type) && i + j < n)
+            fifth[j] = lk_load_u32(block + b32_fifth_at(type));
+    }
+    const __m256i both_u8x32 = _mm256_set_m128i(pairs_u8x16[1], pairs_u8x16[0]);
+    __m256i lo_u8x32 = _mm256_and_si256(both_u8x32, low4);
+    __m256i hi_u8x32 = _mm256_and_si256(_mm256_srli_epi16(both_u8x32, 4), low4);
+    if (b32_has_fifth_bit(type)) {
+        lo_u8x32 = _mm256_or_si256(lo_u8x32, fifth_bits((uint16_t)fifth[0], (uint16_t)fifth[1]));
+        hi_u8x32 = _mm256_or_si256(
+            hi_u8x32, fifth_bits((uint16_t)(fifth[0] >> 16), (uint16_t)(fifth[1] >> 16)));
+    }
+    v->q_i8x32[i / 2] = lo_u8x32;
+    v->q_i8x32[2 + i / 2] = hi_u8x32;
+}
+
+LK_INLINE quad load_quad(b32_type type, const uint8_t *w, int n) {
+    quad v;
+    v.d_f32x4 = load_scales(type, w, 0, n);
+    v.m_f32x4 = b32_has_min(type) ? load_scales(type, w, 2, n) : v.d_f32x4;
+    if (type == B32_q8_0) {
+#pragma GCC unroll 4
+        for (int i = 0; i < QUAD; i++)
+            v.q_i8x32[i] =
+                i < n ? b32_quants_i8x32(type, w + i * b32_bytes(type)) : _mm256_setzero_si256();
+    } else {
+        load_pair(type, &v, w, 0, n);
+        load_pair(type, &v, w, 2, n);
+    }
+    return v;
 }
 
 /* Two vectors to one: lower and upper parts of each 128-bit lane interleaved and added. */
 #define FOLD(width, bits, x, y)                                                                    \
     _mm256_add_epi##width(_mm256_unpacklo_epi##bits(x, y), _mm256_unpackhi_epi##bits(x, y))
 
-/* The products of blocks 0..3 summed: twice blocks 0, 1, 2, 3. */
-LK_INLINE __m256 sum_blocks(b32_type type, const __m256i p_i16x16[QUAD]) {
+LK_INLINE __m256i load_a(const int8_t *a, int i) {
+    return _mm256_loadu_si256((const __m256i *)(a + 32 * i));
+}
+
+/* Sums of the products of a block, in two lanes for Q8_0, in four otherwise, of which the order is
+ * 0 2 | 1 3: the folding of lanes that hold one block each. */
+LK_INLINE __m256i sums(b32_type type, const quad *v, const int8_t *a) {
     const __m256i one_i16x16 = _mm256_set1_epi16(1);
     if (type != B32_q8_0) {
-        const __m256i lo_i16x16 = FOLD(16, 32, p_i16x16[0], p_i16x16[1]);
-        const __m256i hi_i16x16 = FOLD(16, 32, p_i16x16[2], p_i16x16[3]);
-        return _mm256_cvtepi32_ps(
-            _mm256_madd_epi16(FOLD(16, 64, lo_i16x16, hi_i16x16), one_i16x16));
+        const __m256i p01_i16x16 =
+            _mm256_add_epi16(_mm256_maddubs_epi16(v->q_i8x32[0], load_a(a, 0)),
+                             _mm256_maddubs_epi16(v->q_i8x32[2], load_a(a, 2)));
+        const __m256i p23_i16x16 =
+            _mm256_add_epi16(_mm256_maddubs_epi16(v->q_i8x32[1], load_a(a, 1)),
+                             _mm256_maddubs_epi16(v->q_i8x32[3], load_a(a, 3)));
+        return _mm256_madd_epi16(FOLD(16, 64, p01_i16x16, p23_i16x16), one_i16x16);
     }
     __m256i p_i32x8[QUAD];
 #pragma GCC unroll 4
-    for (int i = 0; i < QUAD; i++)
-        p_i32x8[i] = _mm256_madd_epi16(p_i16x16[i], one_i16x16);
-    const __m256i lo_i32x8 = FOLD(32, 32, p_i32x8[0], p_i32x8[1]);
-    const __m256i hi_i32x8 = FOLD(32, 32, p_i32x8[2], p_i32x8[3]);
-    return _mm256_cvtepi32_ps(FOLD(32, 64, lo_i32x8, hi_i32x8));
+    for (int i = 0; i < QUAD; i++) {
+        const __m256i q_i8x32 = v->q_i8x32[i];
+        p_i32x8[i] = _mm256_madd_epi16(
+            _mm256_maddubs_epi16(_mm256_abs_epi8(q_i8x32), _mm256_sign_epi8(load_a(a, i), q_i8x32)),
+            one_i16x16);
+    }
+    return FOLD(32, 64, FOLD(32, 32, p_i32x8[0], p_i32x8[1]), FOLD(32, 32, p_i32x8[2], p_i32x8[3]));
 }
 
-/* Adds n <= 4 blocks at w, from block b on, to the totals of n_cols (a constant) columns. */
-LK_INLINE void add_quad(b32_type type, total *t, const uint8_t *w, const b32_operands *m,
-                        const char *x, int b, int n, int n_cols) {
-    const __m128 d_f32x4 = load_scales(type, w, 0, n);
-    const __m128 offset_f32x4 = b32_has_min(type) ? load_scales(type, w, 2, n) : d_f32x4;
-    const __m256i zero = _mm256_setzero_si256();
-    __m256i q_i8x32[QUAD], p_i16x16[QUAD];
-#pragma GCC unroll 4
-    for (int i = 0; i < QUAD; i++)
-        q_i8x32[i] = i < n ? b32_quants_i8x32(type, w + i * b32_bytes(type)) : zero;
-#pragma GCC unroll 4
-    for (int j = 0; j < n_cols; j++) {
-        const char *row = x + j * m->x_stride;
-        const int8_t *a = lk_act_q(row) + LK_QK32 * b;
-#pragma GCC unroll 4
-        for (int i = 0; i < QUAD; i++)
-            p_i16x16[i] = i < n ? products_i16x16(type, q_i8x32[i], a + LK_QK32 * i) : zero;
-        const __m128 scale_f32x4 = _mm_mul_ps(d_f32x4, load_floats(lk_act_d(row, m->k) + b, n));
-        t[j].sum_f32x8 = _mm256_fmadd_ps(sum_blocks(type, p_i16x16),
-                                         _mm256_set_m128(scale_f32x4, scale_f32x4), t[j].sum_f32x8);
-        if (type != B32_q8_0)
-            t[j].offset_f32x4 = _mm_fmadd_ps(
-                offset_f32x4, load_floats(lk_act_s32(row, m->k) + b, n), t[j].offset_f32x4);
-    }
+/* Adds the products with the four groups at q, d and s32; what a row lacks there is zero. */
+LK_INLINE void add_quad(b32_type type, total *t, const quad *v, const int8_t *q, const float *d,
+                        const float *s32) {
+    const __m128 scale_f32x4 = _mm_mul_ps(v->d_f32x4, _mm_loadu_ps(d));
+    /* where the sums of blocks lie */
+    const __m256 scale_f32x8 =
+        type == B32_q8_0 ? _mm256_set_m128(scale_f32x4, scale_f32x4)
+                         : _mm256_permutevar8x32_ps(_mm256_castps128_ps256(scale_f32x4),
+                                                    _mm256_setr_epi32(0, 0, 2, 2, 1, 1, 3, 3));
+    t->sum_f32x8 = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums(type, v, q)), scale_f32x8, t->sum_f32x8);
+    if (type != B32_q8_0)
+        t->offset_f32x4 = _mm_fmadd_ps(v->m_f32x4, _mm_loadu_ps(s32), t->offset_f32x4);
 }
 
 LK_INLINE float add_lanes(__m128 x_f32x4) {
@@ -110,68 +153,54 @@ LK_INLINE float finish(b32_type type, const total *t) {
     return sum + (b32_has_min(type) ? offset : -(float)b32_zero(type) * offset);
 }
 
-/* Rows row + i row_step by columns col + j; n_rows <= 2 and n_cols <= MAX_COLS are constants. */
-LK_INLINE void dot_tile(b32_type type, const b32_operands *m, int row, int row_step, int n_rows,
-                        int col, int n_cols) {
-    const char *x = m->x + col * m->x_stride;
-    const int n_blocks = m->k / LK_QK32;
-    total t[2][MAX_COLS];
+/* Adds n <= 4 blocks from block b on. */
+LK_INLINE void step(b32_type type, total t[2][4], const uint8_t *const w[2], const char *x,
+                    size_t x_stride, int b, int n, int rows, int cols) {
+    x += (size_t)(b / 8) * sizeof(lk_act_block);
 #pragma GCC unroll 2
-    for (int i = 0; i < n_rows; i++)
+    for (int r = 0; r < rows; r++) {
+        const quad v = load_quad(type, w[r] + (size_t)b * b32_bytes(type), n);
 #pragma GCC unroll 4
-        for (int j = 0; j < n_cols; j++) {
-            t[i][j].sum_f32x8 = _mm256_setzero_ps();
-            t[i][j].offset_f32x4 = _mm_setzero_ps();
+        for (int c = 0; c < cols; c++) {
+            const lk_act_block *a = (const lk_act_block *)(x + (size_t)c * x_stride);
+            const int group = b % 8;
+            add_quad(type, &t[r][c], &v, a->q + LK_QK32 * group, a->d + group, a->s32 + group);
         }
-    for (int b = 0; b < n_blocks; b += QUAD) {
-        const uint8_t *w = m->w + row * m->w_stride + b * b32_bytes(type);
-        const int n = n_blocks - b;
-#pragma GCC unroll 2
-        for (int i = 0; i < n_rows; i++, w += row_step * m->w_stride)
-            if (n >= QUAD)
-                add_quad(type, t[i], w, m, x, b, QUAD, n_cols);
-            else
-                add_quad(type, t[i], w, m, x, b, n, n_cols);
     }
-#pragma GCC unroll 2
-    for (int i = 0; i < n_rows; i++)
-#pragma GCC unroll 4
-        for (int j = 0; j < n_cols; j++)
-            m->y[(col + j) * m->y_stride + row + i * row_step] = finish(type, &t[i][j]);
 }
 
-/* One column: rows r and r + rows / 2 together, two long streams that share the activations. */
-LK_INLINE void dot_rows(b32_type type, const b32_operands *m, int rows, int cols) {
-    const int half = rows / 2;
-    if (cols == 1) {
-        for (int r = 0; r < half; r++)
-            dot_tile(type, m, r, half, 2, 0, 1);
-        if (rows % 2)
-            dot_tile(type, m, rows - 1, 0, 1, 0, 1);
-        return;
-    }
+LK_INLINE void tile(b32_type type, const lk_dot *d, const uint8_t *const w[2], float *const y[2],
+                    const char *x, int rows, int cols) {
+    const int n_blocks = d->k / LK_QK32, whole = n_blocks / QUAD * QUAD;
+    total t[2][4];
+#pragma GCC unroll 2
     for (int r = 0; r < rows; r++)
-        for (int c = 0; c < cols; c += MAX_COLS)
-            switch (cols - c) {
-            case 1:
-                dot_tile(type, m, r, 0, 1, c, 1);
-                break;
-            case 2:
-                dot_tile(type, m, r, 0, 1, c, 2);
-                break;
-            case 3:
-                dot_tile(type, m, r, 0, 1, c, 3);
-                break;
-            default:
-                dot_tile(type, m, r, 0, 1, c, 4);
-            }
+#pragma GCC unroll 4
+        for (int c = 0; c < cols; c++)
+            t[r][c] = (total){_mm256_setzero_ps(), _mm_setzero_ps()};
+    for (int b = 0; b < whole; b += QUAD)
+        step(type, t, w, x, d->x_stride, b, QUAD, rows, cols);
+    if (n_blocks - whole == 1)
+        step(type, t, w, x, d->x_stride, whole, 1, rows, cols);
+    else if (n_blocks - whole == 2)
+        step(type, t, w, x, d->x_stride, whole, 2, rows, cols);
+    else if (n_blocks - whole == 3)
+        step(type, t, w, x, d->x_stride, whole, 3, rows, cols);
+#pragma GCC unroll 2
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int c = 0; c < cols; c++)
+            y[r][c * d->y_stride] = finish(type, &t[r][c]);
 }
 
 #define DOT(type)                                                                                  \
-    void dot_##type##_avx2(float *y, ptrdiff_t y_stride, const void *w, size_t w_stride,           \
-                           const void *x, size_t x_stride, int k, int rows, int cols) {            \
-        const b32_operands m = {y, y_stride, w, w_stride, x, x_stride, k};                         \
-        dot_rows(B32_##type, &m, rows, cols);                                                      \
+    LK_INLINE void tile_##type(const void *context, const lk_dot *d, const uint8_t *const w[2],    \
+                               float *const y[2], const char *x, int rows, int cols) {             \
+        (void)context;                                                                             \
+        tile(B32_##type, d, w, y, x, rows, cols);                                                  \
+    }                                                                                              \
+    void dot_##type##_avx2(const lk_dot *dot) {                                                    \
+        lk_dot_walk(tile_##type, NULL, dot, 4);                                                    \
     }
 B32_TYPES(DOT)
 

@@ -1,11 +1,12 @@
 /*
  * dot_q4_0 q4_1 q5_0 q5_1 q8_0 (layouts: blocks.h), four blocks a step:
  *     y = sum d_w d_a sum(q a)  +  sum (m_w or -zero d_w) s32
- * Two 64-byte loads hold blocks 0-1 and 2-3. VPERMB puts the 16 quant bytes of a block into two
- * lanes, VPSRLVD moves the high nibbles of the second one down: elements in order, as activations
- * lie. VPERMB + VPTESTMB add a fifth bit. VPDPBUSD sums 4 products of <= 255 * 127 into int32, no
- * overflow. Q8_0 moves the sign to the activation (|q| <= 128 is unsigned), so it needs no zero
- * point. Scales are converted four at a time and spread by VPERMPS.
+ * Two 64-byte loads hold the four blocks. VPERMT2B puts the 16 bytes of nibbles of each into a lane
+ * of its own: low nibbles are first halves, high ones second halves, which is how the activations
+ * lie, so two VPDPBUSD leave the sum of a block in its lane and one conversion and FMA serve all
+ * four. VPERMT2B + VPTESTMB add a fifth bit. Q8_0 has 64 bytes a pair of blocks, made unsigned by
+ * 0x80, so two conversions. Scales are converted four at a time and spread by VPERMPS. VPDPBUSD
+ * adds 4 products of <= 255 * 127 to int32: no overflow.
  * Tail: byte-masked loads, which read nothing past the last block; its missing blocks are zero.
  */
 #include "b32.h"
@@ -15,45 +16,61 @@
 
 LK_BEGIN_AVX512
 
-/* Loops over arrays of vectors are unrolled by pragma: rolled, gcc -O2 keeps them in memory. */
-#define QUAD 4     /* blocks a step */
-#define MAX_COLS 4 /* columns that share an unpacked step */
+#include "dot_walk.h"
+
+#define QUAD 4 /* blocks a step */
 
 /* Where the fields of four blocks lie within the two loads: constant for a type. */
 typedef struct {
-    __m512i quants_u8x64[2];
+    __m512i quants_u8x64;
     __m512i fifth_u8x64[2];
     __m512i scales_u16x32; /* d of blocks 0..3, then m */
 } layout;
 
 typedef struct {
-    __m512i q_i8x64[2]; /* unsigned codes; signed values for Q8_0 */
+    __m512i q_u8x64[2];
     __m128 d_f32x4;
     __m128 m_f32x4;
 } quad;
 
+typedef struct {
+    __m512 sum_f32x16;
+    __m128 offset_f32x4; /* sum of d s32 (zero point) or m s32 */
+} total;
+
+/* Indices into the pair of loads: byte `offset` of the blocks is there, or 64 further on when it
+ * lies beyond the first load; the second ends with the fourth block. */
+LK_INLINE __m512i in_two_loads(b32_type type, __m512i offset_u8x64) {
+    const int to_second = 64 - ((int)b32_bytes(type) * QUAD - 64);
+    const __mmask64 beyond = _mm512_cmpgt_epu8_mask(offset_u8x64, _mm512_set1_epi8(63));
+    return _mm512_mask_add_epi8(offset_u8x64, beyond, offset_u8x64,
+                                _mm512_set1_epi8((char)to_second));
+}
+
 LK_INLINE layout make_layout(b32_type type) {
     const int bytes = (int)b32_bytes(type);
-    const int second = 64 - 2 * bytes; /* blocks 2-3 end the second load */
-    const __mmask64 upper_block = 0xffffffff00000000;
     const __m512i lane_u8x64 =
         _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-    const __m512i eighth_u8x64 =
-        _mm512_set4_epi64(0x0303030303030303, 0x0202020202020202, 0x0101010101010101, 0);
+    const __m512i block_u32x16 = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    const __m512i block_at_u8x64 =
+        _mm512_mullo_epi32(block_u32x16, _mm512_set1_epi32(bytes * 0x01010101));
     layout at;
+    at.quants_u8x64 =
+        in_two_loads(type, _mm512_add_epi8(_mm512_add_epi8(block_at_u8x64, lane_u8x64),
+                                           _mm512_set1_epi8((char)b32_quants_at(type))));
 #pragma GCC unroll 2
-    for (int i = 0; i < 2; i++) {
-        const __m512i block_u8x64 = _mm512_mask_add_epi8(
-            _mm512_set1_epi8((char)(i * second)), upper_block, _mm512_set1_epi8((char)(i * second)),
-            _mm512_set1_epi8((char)bytes));
-        at.quants_u8x64[i] = _mm512_add_epi8(_mm512_add_epi8(block_u8x64, lane_u8x64),
-                                             _mm512_set1_epi8((char)b32_quants_at(type)));
-        at.fifth_u8x64[i] = _mm512_add_epi8(_mm512_add_epi8(block_u8x64, eighth_u8x64),
-                                            _mm512_set1_epi8((char)b32_fifth_at(type)));
+    for (int half = 0; half < 2; half++) { /* its two bytes of fifth bits, each eight times */
+        const __m512i byte_u8x64 =
+            _mm512_srli_epi16(_mm512_and_si512(lane_u8x64, _mm512_set1_epi8(8)), 3);
+        at.fifth_u8x64[half] = in_two_loads(
+            type, _mm512_add_epi8(_mm512_add_epi8(block_at_u8x64, byte_u8x64),
+                                  _mm512_set1_epi8((char)(b32_fifth_at(type) + 2 * half))));
     }
-    const short d1 = (short)(bytes / 2), d2 = (short)(32 + second / 2), d3 = (short)(d2 + d1);
-    at.scales_u16x32 = _mm512_castsi128_si512(
-        _mm_setr_epi16(0, d1, d2, d3, 1, (short)(d1 + 1), (short)(d2 + 1), (short)(d3 + 1)));
+    const short words = (short)(bytes / 2), to_second = (short)(64 - 4 * words);
+    const short d3 = (short)(3 * words + (3 * words < 32 ? 0 : to_second));
+    const short m3 = (short)(3 * words + 1 + (3 * words + 1 < 32 ? 0 : to_second));
+    at.scales_u16x32 = _mm512_castsi128_si512(_mm_setr_epi16(
+        0, words, (short)(2 * words), d3, 1, (short)(words + 1), (short)(2 * words + 1), m3));
     return at;
 }
 
@@ -77,10 +94,11 @@ LK_INLINE quad load_q8_0(const uint8_t *w, int n) {
     quad v;
 #pragma GCC unroll 2
     for (int i = 0; i < 2; i++)
-        v.q_i8x64[i] =
-            _mm512_inserti64x4(_mm512_castsi256_si512(q_i8x32[2 * i]), q_i8x32[2 * i + 1], 1);
+        v.q_u8x64[i] = _mm512_xor_si512(
+            _mm512_inserti64x4(_mm512_castsi256_si512(q_i8x32[2 * i]), q_i8x32[2 * i + 1], 1),
+            _mm512_set1_epi8(-128));
     v.d_f32x4 = _mm_cvtph_ps(_mm_cvtsi64_si128((long long)d));
-    v.m_f32x4 = _mm_setzero_ps();
+    v.m_f32x4 = v.d_f32x4;
     return v;
 }
 
@@ -88,152 +106,108 @@ LK_INLINE quad load_quad(b32_type type, const layout *at, const uint8_t *w, int 
     if (type == B32_q8_0)
         return load_q8_0(w, n);
     const int bytes = (int)b32_bytes(type), second = QUAD * bytes - 64;
-    const __m512i raw_u8x64[2] = {load_bytes(w, n * bytes),
-                                  load_bytes(w + second, n * bytes - second)};
-    const __m512i nibble_shift_u32x16 =
-        _mm512_set_epi32(4, 4, 4, 4, 0, 0, 0, 0, 4, 4, 4, 4, 0, 0, 0, 0);
+    const __m512i low_u8x64 = load_bytes(w, n * bytes);
+    const __m512i high_u8x64 = load_bytes(w + second, n * bytes - second);
+    const __m512i pairs_u8x64 = _mm512_permutex2var_epi8(low_u8x64, at->quants_u8x64, high_u8x64);
     quad v;
+    v.q_u8x64[0] = _mm512_and_si512(pairs_u8x64, _mm512_set1_epi8(15));
+    v.q_u8x64[1] = _mm512_and_si512(_mm512_srli_epi16(pairs_u8x64, 4), _mm512_set1_epi8(15));
 #pragma GCC unroll 2
-    for (int i = 0; i < 2; i++) {
-        const __m512i pairs_u8x64 = _mm512_permutexvar_epi8(at->quants_u8x64[i], raw_u8x64[i]);
-        v.q_i8x64[i] = _mm512_and_si512(_mm512_srlv_epi32(pairs_u8x64, nibble_shift_u32x16),
-                                        _mm512_set1_epi8(15));
+    for (int half = 0; half < 2; half++) {
         if (!b32_has_fifth_bit(type))
             continue;
-        const __m512i fifth_u8x64 = _mm512_permutexvar_epi8(at->fifth_u8x64[i], raw_u8x64[i]);
+        const __m512i fifth_u8x64 =
+            _mm512_permutex2var_epi8(low_u8x64, at->fifth_u8x64[half], high_u8x64);
         const __mmask64 is_set =
             _mm512_test_epi8_mask(fifth_u8x64, _mm512_set1_epi64((long long)0x8040201008040201));
-        v.q_i8x64[i] =
-            _mm512_mask_add_epi8(v.q_i8x64[i], is_set, v.q_i8x64[i], _mm512_set1_epi8(16));
+        v.q_u8x64[half] =
+            _mm512_mask_add_epi8(v.q_u8x64[half], is_set, v.q_u8x64[half], _mm512_set1_epi8(16));
     }
-    const __m128i scales_f16x8 = _mm512_castsi512_si128(
-        _mm512_permutex2var_epi16(raw_u8x64[0], at->scales_u16x32, raw_u8x64[1]));
+    const __m128i scales_f16x8 =
+        _mm512_castsi512_si128(_mm512_permutex2var_epi16(low_u8x64, at->scales_u16x32, high_u8x64));
     v.d_f32x4 = _mm_cvtph_ps(scales_f16x8);
-    v.m_f32x4 = _mm_cvtph_ps(_mm_unpackhi_epi64(scales_f16x8, scales_f16x8));
+    v.m_f32x4 = b32_has_min(type) ? _mm_cvtph_ps(_mm_unpackhi_epi64(scales_f16x8, scales_f16x8))
+                                  : v.d_f32x4;
     return v;
 }
 
-/* Sums of 4 products q a in each int32 lane. */
-LK_INLINE __m512i products(b32_type type, __m512i q_i8x64, __m512i a_i8x64) {
+/* Adds the products with the four groups at q, d and s32; what a row lacks there is zero. */
+LK_INLINE void add_quad(b32_type type, total *t, const quad *v, const int8_t *q, const float *d,
+                        const float *s32) {
     const __m512i zero = _mm512_setzero_si512();
-    if (type != B32_q8_0)
-        return _mm512_dpbusd_epi32(zero, q_i8x64, a_i8x64);
-    const __m512i signed_i8x64 =
-        _mm512_mask_sub_epi8(a_i8x64, _mm512_movepi8_mask(q_i8x64), zero, a_i8x64);
-    return _mm512_dpbusd_epi32(zero, _mm512_abs_epi8(q_i8x64), signed_i8x64);
-}
-
-typedef struct {
-    __m512 sum_f32x16[2];
-    __m128 offset_f32x4; /* sum of d s32 (zero point) or m s32 */
-} total;
-
-/* Adds n <= 4 blocks, from block b on, of one activation row. */
-LK_INLINE void add_quad(b32_type type, total *t, const quad *v, const void *x, int k, int b,
-                        int n) {
-    const __mmask8 in_row = (__mmask8)((1 << n) - 1);
-    const __m128 d_a_f32x4 = n == QUAD ? _mm_loadu_ps(lk_act_d(x, k) + b)
-                                       : _mm_maskz_loadu_ps(in_row, lk_act_d(x, k) + b);
-    const __m512 d_f32x4 = _mm512_castps128_ps512(_mm_mul_ps(v->d_f32x4, d_a_f32x4));
-#pragma GCC unroll 2
-    for (int i = 0; i < 2; i++) {
-        const __m512i a_i8x64 =
-            load_bytes(lk_act_q(x) + LK_QK32 * b + 64 * i, LK_QK32 * n - 64 * i);
-        const __m512 dot_f32x16 = _mm512_cvtepi32_ps(products(type, v->q_i8x64[i], a_i8x64));
-        const __m512i block_of_lane_u32x16 =
-            _mm512_mask_blend_epi32(0xff00, _mm512_set1_epi32(2 * i), _mm512_set1_epi32(2 * i + 1));
-        t->sum_f32x16[i] = _mm512_fmadd_ps(
-            dot_f32x16, _mm512_permutexvar_ps(block_of_lane_u32x16, d_f32x4), t->sum_f32x16[i]);
+    const __m512 d_f32x16 = _mm512_castps128_ps512(_mm_mul_ps(v->d_f32x4, _mm_loadu_ps(d)));
+    const __m512i a_i8x64[2] = {_mm512_loadu_si512(q), _mm512_loadu_si512(q + 64)};
+    __m512i sum_i32x16 = _mm512_dpbusd_epi32(zero, v->q_u8x64[0], a_i8x64[0]);
+    if (type == B32_q8_0) { /* a block takes two lanes: twice two blocks */
+        const __m512i first = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+        const __m512i second = _mm512_setr_epi32(2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+        t->sum_f32x16 = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum_i32x16),
+                                        _mm512_permutexvar_ps(first, d_f32x16), t->sum_f32x16);
+        sum_i32x16 = _mm512_dpbusd_epi32(zero, v->q_u8x64[1], a_i8x64[1]);
+        t->sum_f32x16 = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum_i32x16),
+                                        _mm512_permutexvar_ps(second, d_f32x16), t->sum_f32x16);
+    } else {
+        const __m512i lanes = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+        sum_i32x16 = _mm512_dpbusd_epi32(sum_i32x16, v->q_u8x64[1], a_i8x64[1]);
+        t->sum_f32x16 = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum_i32x16),
+                                        _mm512_permutexvar_ps(lanes, d_f32x16), t->sum_f32x16);
     }
-    if (type == B32_q8_0)
-        return;
-    const __m128 s32_f32x4 = n == QUAD ? _mm_loadu_ps(lk_act_s32(x, k) + b)
-                                       : _mm_maskz_loadu_ps(in_row, lk_act_s32(x, k) + b);
-    t->offset_f32x4 =
-        _mm_fmadd_ps(b32_has_min(type) ? v->m_f32x4 : v->d_f32x4, s32_f32x4, t->offset_f32x4);
+    t->offset_f32x4 = _mm_fmadd_ps(v->m_f32x4, _mm_loadu_ps(s32), t->offset_f32x4);
 }
 
 LK_INLINE float finish(b32_type type, const total *t) {
-    const float sum = _mm512_reduce_add_ps(_mm512_add_ps(t->sum_f32x16[0], t->sum_f32x16[1]));
-    if (type == B32_q8_0)
-        return sum;
+    const float sum = _mm512_reduce_add_ps(t->sum_f32x16);
     const __m128 pair_f32x4 =
         _mm_add_ps(t->offset_f32x4, _mm_movehl_ps(t->offset_f32x4, t->offset_f32x4));
     const float offset = _mm_cvtss_f32(_mm_add_ss(pair_f32x4, _mm_movehdup_ps(pair_f32x4)));
     return sum + (b32_has_min(type) ? offset : -(float)b32_zero(type) * offset);
 }
 
-/* Rows row + i row_step by columns col + j; n_rows <= 2 and n_cols <= MAX_COLS are constants. */
-LK_INLINE void dot_tile(b32_type type, const layout *at, const b32_operands *m, int row,
-                        int row_step, int n_rows, int col, int n_cols) {
-    const char *x = m->x + col * m->x_stride;
-    const int n_blocks = m->k / LK_QK32;
-    total t[2][MAX_COLS];
+/* Adds n <= 4 blocks from block b on. */
+LK_INLINE void step(b32_type type, const layout *at, total t[2][8], const uint8_t *const w[2],
+                    const char *x, size_t x_stride, int b, int n, int rows, int cols) {
+    x += (size_t)(b / 8) * sizeof(lk_act_block);
 #pragma GCC unroll 2
-    for (int i = 0; i < n_rows; i++)
-#pragma GCC unroll 4
-        for (int j = 0; j < n_cols; j++) {
-            t[i][j].sum_f32x16[0] = t[i][j].sum_f32x16[1] = _mm512_setzero_ps();
-            t[i][j].offset_f32x4 = _mm_setzero_ps();
-        }
-    for (int b = 0; b < n_blocks; b += QUAD) {
-        const uint8_t *w = m->w + row * m->w_stride + b * b32_bytes(type);
-        const int n = n_blocks - b;
-#pragma GCC unroll 2
-        for (int i = 0; i < n_rows; i++, w += row_step * m->w_stride) {
-            if (n >= QUAD) {
-                const quad v = load_quad(type, at, w, QUAD);
-#pragma GCC unroll 4
-                for (int j = 0; j < n_cols; j++)
-                    add_quad(type, &t[i][j], &v, x + j * m->x_stride, m->k, b, QUAD);
-            } else {
-                const quad v = load_quad(type, at, w, n);
-#pragma GCC unroll 4
-                for (int j = 0; j < n_cols; j++)
-                    add_quad(type, &t[i][j], &v, x + j * m->x_stride, m->k, b, n);
-            }
+    for (int r = 0; r < rows; r++) {
+        const quad v = load_quad(type, at, w[r] + (size_t)b * b32_bytes(type), n);
+#pragma GCC unroll 8
+        for (int c = 0; c < cols; c++) {
+            const lk_act_block *a = (const lk_act_block *)(x + (size_t)c * x_stride);
+            const int group = b % 8;
+            add_quad(type, &t[r][c], &v, a->q + LK_QK32 * group, a->d + group, a->s32 + group);
         }
     }
-#pragma GCC unroll 2
-    for (int i = 0; i < n_rows; i++)
-#pragma GCC unroll 4
-        for (int j = 0; j < n_cols; j++)
-            m->y[(col + j) * m->y_stride + row + i * row_step] = finish(type, &t[i][j]);
 }
 
-/* One column: rows r and r + rows / 2 together, two long streams that share the activations. */
-LK_INLINE void dot_rows(b32_type type, const b32_operands *m, int rows, int cols) {
-    const layout at = make_layout(type);
-    const int half = rows / 2;
-    if (cols == 1) {
-        for (int r = 0; r < half; r++)
-            dot_tile(type, &at, m, r, half, 2, 0, 1);
-        if (rows % 2)
-            dot_tile(type, &at, m, rows - 1, 0, 1, 0, 1);
-        return;
-    }
+LK_INLINE void tile(b32_type type, const void *context, const lk_dot *d, const uint8_t *const w[2],
+                    float *const y[2], const char *x, int rows, int cols) {
+    const layout *at = (const layout *)context;
+    const int n_blocks = d->k / LK_QK32, whole = n_blocks / QUAD * QUAD;
+    total t[2][8];
+#pragma GCC unroll 2
     for (int r = 0; r < rows; r++)
-        for (int c = 0; c < cols; c += MAX_COLS)
-            switch (cols - c) {
-            case 1:
-                dot_tile(type, &at, m, r, 0, 1, c, 1);
-                break;
-            case 2:
-                dot_tile(type, &at, m, r, 0, 1, c, 2);
-                break;
-            case 3:
-                dot_tile(type, &at, m, r, 0, 1, c, 3);
-                break;
-            default:
-                dot_tile(type, &at, m, r, 0, 1, c, 4);
-            }
+#pragma GCC unroll 8
+        for (int c = 0; c < cols; c++)
+            t[r][c] = (total){_mm512_setzero_ps(), _mm_setzero_ps()};
+    for (int b = 0; b < whole; b += QUAD)
+        step(type, at, t, w, x, d->x_stride, b, QUAD, rows, cols);
+    if (whole < n_blocks)
+        step(type, at, t, w, x, d->x_stride, whole, n_blocks - whole, rows, cols);
+#pragma GCC unroll 2
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 8
+        for (int c = 0; c < cols; c++)
+            y[r][c * d->y_stride] = finish(type, &t[r][c]);
 }
 
 #define DOT(type)                                                                                  \
-    void dot_##type##_avx512(float *y, ptrdiff_t y_stride, const void *w, size_t w_stride,         \
-                             const void *x, size_t x_stride, int k, int rows, int cols) {          \
-        const b32_operands m = {y, y_stride, w, w_stride, x, x_stride, k};                         \
-        dot_rows(B32_##type, &m, rows, cols);                                                      \
+    LK_INLINE void tile_##type(const void *context, const lk_dot *d, const uint8_t *const w[2],    \
+                               float *const y[2], const char *x, int rows, int cols) {             \
+        tile(B32_##type, context, d, w, y, x, rows, cols);                                         \
+    }                                                                                              \
+    void dot_##type##_avx512(const lk_dot *dot) {                                                  \
+        const layout at = make_layout(B32_##type);                                                 \
+        lk_dot_walk(tile_##type, &at, dot, 8);                                                     \
     }
 B32_TYPES(DOT)
 

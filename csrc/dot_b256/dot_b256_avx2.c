@@ -1,10 +1,11 @@
 /*
  * K-quant rows times 8-bit activations (dot_b256_scalar.c, blocks.h). Every type becomes eight
- * vectors of 32 unsigned quants in row order and 16 scales and 16 biases, one per 16 elements
- * (a group of 32 counts twice), so one accumulation serves all:
- *     y = sum of  scale * d_a * (q . a)  -  bias * s16,   bias = min + zero * scale.
- * vpmaddubsw adds two products, at most 2 * 63 * 127 = 16002 in 16 bits; vpmaddwd by ones makes it
- * four, at most 32004: they fit vpackssdw. Loads stay inside the super-block; k has no tail.
+ * vectors of 32 unsigned quants in row order:
+ *     y = sum of  scale * d_a * (q . a)  -  bias * s,   bias = min + zero * scale,
+ * s over 16 or 32 elements. VPMADDUBSW adds two products, at most 2 * 63 * 127 = 16002 in 16 bits.
+ * Groups of 16: VPMADDWD by ones makes it four, at most 32004: they fit VPACKSSDW. Groups of 32:
+ * q <= 31, and eight products, 31496, still fit 16 bits. Loads stay inside the super-block; k has
+ * no tail.
  */
 #include "../k_quants.h"
 #include "../kernels.h"
@@ -15,10 +16,12 @@
 LK_BEGIN_AVX2
 
 #include "../k_quants_avx2.h"
+#include "dot_walk.h"
 
 typedef struct {
     __m256i q[8];
-    __m256 scale[2]; /* of half h: float i of 128-bit lane l: 16-group 8 h + 2 i + l */
+    __m256 scale[2]; /* groups of 16, half h: float i of 128-bit lane l: group 8 h + 2 i + l; of 32:
+                        the eight in row order in scale[0] */
     __m256 bias[2];  /* in row order */
 } k_block;
 
@@ -29,13 +32,12 @@ typedef struct {
 typedef void (*k_load_fn)(k_block *b, const void *super_block);
 
 /* Sums of 16 elements from partial sums of 2: lane l of the result holds l of each input. */
-LK_INLINE __m256i group_sums(__m256i a_i16x16, __m256i b_i16x16, __m256i c_i16x16,
-                             __m256i d_i16x16) {
+LK_INLINE __m256i group_sums(const __m256i p_i16x16[4]) {
     const __m256i ones_i16x16 = _mm256_set1_epi16(1);
-    __m256i ab = _mm256_packs_epi32(_mm256_madd_epi16(a_i16x16, ones_i16x16),
-                                    _mm256_madd_epi16(b_i16x16, ones_i16x16));
-    __m256i cd = _mm256_packs_epi32(_mm256_madd_epi16(c_i16x16, ones_i16x16),
-                                    _mm256_madd_epi16(d_i16x16, ones_i16x16));
+    __m256i ab = _mm256_packs_epi32(_mm256_madd_epi16(p_i16x16[0], ones_i16x16),
+                                    _mm256_madd_epi16(p_i16x16[1], ones_i16x16));
+    __m256i cd = _mm256_packs_epi32(_mm256_madd_epi16(p_i16x16[2], ones_i16x16),
+                                    _mm256_madd_epi16(p_i16x16[3], ones_i16x16));
     __m256 ab_f = _mm256_castsi256_ps(_mm256_madd_epi16(ab, ones_i16x16));
     __m256 cd_f = _mm256_castsi256_ps(_mm256_madd_epi16(cd, ones_i16x16));
     __m256i even = _mm256_castps_si256(_mm256_shuffle_ps(ab_f, cd_f, 0x88));
@@ -43,24 +45,40 @@ LK_INLINE __m256i group_sums(__m256i a_i16x16, __m256i b_i16x16, __m256i c_i16x1
     return _mm256_add_epi32(even, odd);
 }
 
-LK_INLINE __m256i dot32(__m256i q_u8x32, const int8_t *a) {
-    return _mm256_maddubs_epi16(q_u8x32, _mm256_loadu_si256((const __m256i *)a));
+/* Two vectors to one: lower and upper parts of each 128-bit lane interleaved and added. */
+#define FOLD(bits, x, y)                                                                           \
+    _mm256_add_epi16(_mm256_unpacklo_epi##bits(x, y), _mm256_unpackhi_epi##bits(x, y))
+
+/* Half sums of 32 elements from partial sums of 2: twice groups 0 1 2 3. */
+LK_INLINE __m256i half_sums(const __m256i p_i16x16[4]) {
+    const __m256i ab = FOLD(32, p_i16x16[0], p_i16x16[1]);
+    const __m256i cd = FOLD(32, p_i16x16[2], p_i16x16[3]);
+    return _mm256_madd_epi16(FOLD(64, ab, cd), _mm256_set1_epi16(1));
 }
 
-/* Adds the super-block that covers activations i .. i + 255 of row x. */
-LK_INLINE void add_block(k_sum *sum, const k_block *b, const void *x, int k, int i) {
-#pragma GCC unroll 4
+/* Adds the super-block that covers record a. */
+LK_INLINE void add_block(k_sum *sum, const k_block *b, const lk_act_block *a, const int group) {
+    const __m256 scaled_f32x8 = _mm256_mul_ps(b->scale[0], _mm256_loadu_ps(a->d));
+#pragma GCC unroll 2
     for (int h = 0; h < 2; h++) {
-        const int8_t *a = lk_act_q(x) + i + 128 * h;
-        const float *s16 = lk_act_s16(x, k) + i / 16 + 8 * h;
-        const __m256i *q = b->q + 4 * h;
-        __m256i sums_i32x8 = group_sums(dot32(q[0], a), dot32(q[1], a + 32), dot32(q[2], a + 64),
-                                        dot32(q[3], a + 96));
-        __m128 d_a = _mm_loadu_ps(lk_act_d(x, k) + i / 32 + 4 * h);
-        __m256 scale = _mm256_mul_ps(b->scale[h], _mm256_set_m128(d_a, d_a));
-        sum->dot = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums_i32x8), scale, sum->dot);
-        sum->bias = _mm256_fmadd_ps(b->bias[h], _mm256_loadu_ps(s16), sum->bias);
+        __m256i p_i16x16[4];
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++)
+            p_i16x16[j] = _mm256_maddubs_epi16(
+                b->q[4 * h + j], _mm256_loadu_si256((const __m256i *)(a->q + 128 * h + 32 * j)));
+        if (group == 16) {
+            const __m128 d_a = _mm_loadu_ps(a->d + 4 * h);
+            const __m256 scale = _mm256_mul_ps(b->scale[h], _mm256_set_m128(d_a, d_a));
+            sum->dot = _mm256_fmadd_ps(_mm256_cvtepi32_ps(group_sums(p_i16x16)), scale, sum->dot);
+            sum->bias = _mm256_fmadd_ps(b->bias[h], _mm256_loadu_ps(a->s16 + 8 * h), sum->bias);
+        } else {
+            const __m256 scale = h ? _mm256_permute2f128_ps(scaled_f32x8, scaled_f32x8, 0x11)
+                                   : _mm256_permute2f128_ps(scaled_f32x8, scaled_f32x8, 0x00);
+            sum->dot = _mm256_fmadd_ps(_mm256_cvtepi32_ps(half_sums(p_i16x16)), scale, sum->dot);
+        }
     }
+    if (group == 32)
+        sum->bias = _mm256_fmadd_ps(b->bias[0], _mm256_loadu_ps(a->s32), sum->bias);
 }
 
 LK_INLINE float total(const k_sum *sum) {
@@ -70,22 +88,38 @@ LK_INLINE float total(const k_sum *sum) {
     return _mm_cvtss_f32(_mm_add_ss(f32x4, _mm_movehdup_ps(f32x4)));
 }
 
-LK_INLINE k_sum zero_sum(void) {
-    return (k_sum){_mm256_setzero_ps(), _mm256_setzero_ps()};
+LK_INLINE void tile(k_load_fn load, size_t bytes, const int group, const lk_dot *d,
+                    const uint8_t *const w[2], float *const y[2], const char *x, int rows,
+                    int cols) {
+    k_sum sum[2][4];
+#pragma GCC unroll 2
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int c = 0; c < cols; c++)
+            sum[r][c] = (k_sum){_mm256_setzero_ps(), _mm256_setzero_ps()};
+    for (int i = 0; i < d->k / LK_QK256; i++) {
+#pragma GCC unroll 2
+        for (int r = 0; r < rows; r++) {
+            k_block b;
+            load(&b, w[r] + (size_t)i * bytes);
+#pragma GCC unroll 4
+            for (int c = 0; c < cols; c++)
+                add_block(&sum[r][c], &b, (const lk_act_block *)(x + (size_t)c * d->x_stride) + i,
+                          group);
+        }
+    }
+#pragma GCC unroll 2
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int c = 0; c < cols; c++)
+            y[r][c * d->y_stride] = total(&sum[r][c]);
 }
 
-/* One copy for all types: with sixteen registers the super-block goes through memory anyway. */
-#define LK_DOT_ROW static __attribute__((noinline))
-#include "dot_b256.h"
-
-/* Eight groups of 32 are sixteen of 16. */
+/* Eight groups of 32. */
 LK_INLINE void load_head32(k_block *b, const uint8_t scales[12], uint16_t d, uint16_t dmin) {
-    const __m128i scale_at = _mm_setr_epi8(0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6, 7, 4, 5, 6, 7);
-    const __m128i min_at =
-        _mm_setr_epi8(8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15);
-    __m128i sc = lk_scales_min(scales);
-    lk_scale_u8(b->scale, _mm_shuffle_epi8(sc, scale_at), lk_half_to_f32x8(d));
-    lk_scale_u8(b->bias, _mm_shuffle_epi8(sc, min_at), lk_half_to_f32x8(dmin));
+    const __m128i sc_m = lk_scales_min(scales);
+    b->scale[0] = lk_times_u8(sc_m, lk_half_to_f32x8(d));
+    b->bias[0] = lk_times_u8(_mm_unpackhi_epi64(sc_m, sc_m), lk_half_to_f32x8(dmin));
 }
 
 /* Signed scales and a zero point. */
@@ -136,11 +170,20 @@ LK_INLINE void load_q6_K(k_block *b, const void *super_block) {
     lk_quants_q6_K(b->q, w);
 }
 
-LK_DOT_B256(q2_K, avx2)
-LK_DOT_B256(q3_K, avx2)
-LK_DOT_B256(q4_K, avx2)
-LK_DOT_B256(q5_K, avx2)
-LK_DOT_B256(q6_K, avx2)
+#define DOT(type, group)                                                                           \
+    LK_INLINE void tile_##type(const void *context, const lk_dot *d, const uint8_t *const w[2],    \
+                               float *const y[2], const char *x, int rows, int cols) {             \
+        (void)context;                                                                             \
+        tile(load_##type, sizeof(block_##type), group, d, w, y, x, rows, cols);                    \
+    }                                                                                              \
+    void dot_##type##_avx2(const lk_dot *dot) {                                                    \
+        lk_dot_walk(tile_##type, NULL, dot, 4);                                                    \
+    }
+DOT(q2_K, 16)
+DOT(q3_K, 16)
+DOT(q4_K, 32)
+DOT(q5_K, 32)
+DOT(q6_K, 16)
 
 LK_END
 #endif

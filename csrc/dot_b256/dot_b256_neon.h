@@ -9,6 +9,8 @@
  * exactly: |sc sum| <= 63 * 32 * 31 * 127 (Q5_K), and for a pair of groups of 16, which share d_a,
  * 2 * 128 * 16 * 32 * 127 (Q6_K), both below 2^24. k is whole super-blocks: no tail.
  */
+#include "dot_walk.h"
+
 #define K_COLS 4
 
 typedef struct {
@@ -52,25 +54,23 @@ LK_INLINE int32x4_t k_four_groups(k_type type, const k_block *b, const int8_t *a
     return vmulq_s32(neon_sums(sums), b->scale[h]);
 }
 
-/* acc + the super-block's share; `e` is its first element. */
+/* acc + the share of the super-block that covers record a. */
 LK_INLINE float32x4_t k_multiply(k_type type, float32x4_t acc_f32x4, const k_block *b,
-                                 const void *x, int k, int e) {
-    const int8_t *a = lk_act_q(x) + e;
-    const float *d_a = lk_act_d(x, k) + e / 32;
+                                 const lk_act_block *a) {
     const int groups = LK_QK256 / k_group(type);
     float32x4_t sum_f32x4 = vdupq_n_f32(0.0f);
     LK_UNROLL
     for (int h = 0; h < 2; h++) { /* 128 elements, four scales of x */
         const int32x4_t scaled = k_group(type) == 32
-                                     ? k_four_groups(type, b, a, h)
-                                     : vpaddq_s32(k_four_groups(type, b, a, 2 * h),
-                                                  k_four_groups(type, b, a, 2 * h + 1));
-        sum_f32x4 = vfmaq_f32(sum_f32x4, vcvtq_f32_s32(scaled), vld1q_f32(d_a + 4 * h));
+                                     ? k_four_groups(type, b, a->q, h)
+                                     : vpaddq_s32(k_four_groups(type, b, a->q, 2 * h),
+                                                  k_four_groups(type, b, a->q, 2 * h + 1));
+        sum_f32x4 = vfmaq_f32(sum_f32x4, vcvtq_f32_s32(scaled), vld1q_f32(a->d + 4 * h));
     }
     acc_f32x4 = vfmaq_n_f32(acc_f32x4, sum_f32x4, b->d);
     if (!k_has_min(type))
         return acc_f32x4;
-    const float *s = groups == 8 ? lk_act_s32(x, k) + e / 32 : lk_act_s16(x, k) + e / 16;
+    const float *s = groups == 8 ? a->s32 : a->s16;
     float32x4_t min_f32x4 = vmulq_f32(b->min[0], vld1q_f32(s));
     LK_UNROLL
     for (int i = 1; i < groups / 4; i++)
@@ -78,40 +78,31 @@ LK_INLINE float32x4_t k_multiply(k_type type, float32x4_t acc_f32x4, const k_blo
     return vfmsq_n_f32(acc_f32x4, min_f32x4, b->dmin);
 }
 
-LK_INLINE void k_dot_rows(k_type type, float *y, ptrdiff_t y_stride, const uint8_t *w,
-                          size_t w_stride, const char *x, size_t x_stride, int k, int rows,
-                          const int cols) {
-    for (int r = 0; r < rows; r++) {
-        float32x4_t acc_f32x4[K_COLS];
+LK_INLINE void k_row(k_type type, const lk_dot *d, const uint8_t *w, float *y, const char *x,
+                     const int cols) {
+    float32x4_t acc_f32x4[K_COLS];
+    for (int c = 0; c < cols; c++)
+        acc_f32x4[c] = vdupq_n_f32(0.0f);
+    for (int i = 0; i < d->k / LK_QK256; i++, w += k_bytes(type)) {
+        k_block b;
+        k_load(type, &b, w);
         for (int c = 0; c < cols; c++)
-            acc_f32x4[c] = vdupq_n_f32(0.0f);
-        const uint8_t *block = w + r * w_stride;
-        for (int e = 0; e < k; e += LK_QK256, block += k_bytes(type)) {
-            k_block b;
-            k_load(type, &b, block);
-            for (int c = 0; c < cols; c++)
-                acc_f32x4[c] = k_multiply(type, acc_f32x4[c], &b, x + c * x_stride, k, e);
-        }
-        for (int c = 0; c < cols; c++)
-            y[c * y_stride + r] = vaddvq_f32(acc_f32x4[c]);
+            acc_f32x4[c] =
+                k_multiply(type, acc_f32x4[c], &b,
+                           (const lk_act_block *)(const void *)(x + c * d->x_stride) + i);
     }
-}
-
-LK_INLINE void k_dot(k_type type, float *y, ptrdiff_t y_stride, const uint8_t *w, size_t w_stride,
-                     const char *x, size_t x_stride, int k, int rows, int cols) {
-    for (; cols > 1; cols -= K_COLS) {
-        const int n = cols < K_COLS ? cols : K_COLS;
-        k_dot_rows(type, y, y_stride, w, w_stride, x, x_stride, k, rows, n);
-        y += n * y_stride;
-        x += n * x_stride;
-    }
-    if (cols == 1)
-        k_dot_rows(type, y, y_stride, w, w_stride, x, x_stride, k, rows, 1);
+    for (int c = 0; c < cols; c++)
+        y[c * d->y_stride] = vaddvq_f32(acc_f32x4[c]);
 }
 
 #define DOT(type)                                                                                  \
-    void LEVEL(dot_##type)(float *y, ptrdiff_t y_stride, const void *w, size_t w_stride,           \
-                           const void *x, size_t x_stride, int k, int rows, int cols) {            \
-        k_dot(K_##type, y, y_stride, w, w_stride, x, x_stride, k, rows, cols);                     \
+    LK_INLINE void tile_##type(const void *context, const lk_dot *d, const uint8_t *const w[2],    \
+                               float *const y[2], const char *x, int rows, int cols) {             \
+        (void)context;                                                                             \
+        for (int r = 0; r < rows; r++)                                                             \
+            k_row(K_##type, d, w[r], y[r], x, cols);                                               \
+    }                                                                                              \
+    void LEVEL(dot_##type)(const lk_dot *dot) {                                                    \
+        lk_dot_walk(tile_##type, NULL, dot, K_COLS);                                               \
     }
 K_TYPES(DOT)

@@ -6,7 +6,7 @@
  * k is whole super-blocks, so there is no tail.
  */
 #include "../k_quants.h"
-#include "../kernels.h"
+#include "dot_walk.h"
 
 typedef struct {
     lk_k_expand_fn expand;
@@ -15,40 +15,40 @@ typedef struct {
     int zero;
 } k_type;
 
-LK_INLINE float dot_one(const k_type t, const uint8_t *w, const void *x, int k) {
-    const int8_t *a = lk_act_q(x);
-    const float *d_a = lk_act_d(x, k);
-    const float *s = t.group == 32 ? lk_act_s32(x, k) : lk_act_s16(x, k);
+LK_INLINE float dot_one(const k_type t, const uint8_t *w, const lk_act_block *x, int k) {
     uint8_t q[LK_QK256];
     float scale[16], min[16] = {0};
     float sum = 0.0f;
-    for (int i = 0; i < k; i += LK_QK256, w += t.bytes) {
+    for (; k > 0; k -= LK_QK256, w += t.bytes, x++) {
         t.expand(q, scale, min, w);
         for (int g = 0; g < LK_QK256 / t.group; g++) {
-            int start = i + g * t.group;
             int32_t sum_i32 = 0;
-            for (int e = 0; e < t.group; e++)
-                sum_i32 += q[g * t.group + e] * a[start + e];
-            sum += scale[g] * d_a[start / 32] * (float)sum_i32;
-            sum -= (min[g] + (float)t.zero * scale[g]) * s[start / t.group];
+            for (int e = g * t.group; e < (g + 1) * t.group; e++)
+                sum_i32 += q[e] * x->q[e];
+            sum += scale[g] * x->d[g * t.group / 32] * (float)sum_i32;
+            sum -= (min[g] + (float)t.zero * scale[g]) * (t.group == 32 ? x->s32[g] : x->s16[g]);
         }
     }
     return sum;
 }
 
-LK_INLINE void dot_all(const k_type t, float *y, ptrdiff_t y_stride, const void *w, size_t w_stride,
-                       const void *x, size_t x_stride, int k, int rows, int cols) {
-    for (int c = 0; c < cols; c++)
-        for (int r = 0; r < rows; r++)
-            y[c * y_stride + r] = dot_one(t, (const uint8_t *)w + (size_t)r * w_stride,
-                                          (const char *)x + (size_t)c * x_stride, k);
+LK_INLINE void tile(const k_type t, const lk_dot *d, const uint8_t *const w[2], float *const y[2],
+                    const char *x, int rows, int cols) {
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < cols; c++)
+            y[r][c * d->y_stride] =
+                dot_one(t, w[r], (const lk_act_block *)(x + (size_t)c * d->x_stride), d->k);
 }
 
 #define DOT(name, group, zero)                                                                     \
-    void dot_##name##_scalar(float *y, ptrdiff_t y_stride, const void *w, size_t w_stride,         \
-                             const void *x, size_t x_stride, int k, int rows, int cols) {          \
+    LK_INLINE void tile_##name(const void *context, const lk_dot *d, const uint8_t *const w[2],    \
+                               float *const y[2], const char *x, int rows, int cols) {             \
+        (void)context;                                                                             \
         const k_type t = {lk_expand_##name, sizeof(block_##name), group, zero};                    \
-        dot_all(t, y, y_stride, w, w_stride, x, x_stride, k, rows, cols);                          \
+        tile(t, d, w, y, x, rows, cols);                                                           \
+    }                                                                                              \
+    void dot_##name##_scalar(const lk_dot *dot) {                                                  \
+        lk_dot_walk(tile_##name, NULL, dot, 1);                                                    \
     }
 
 DOT(q2_K, 16, 0)

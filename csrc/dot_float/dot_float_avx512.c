@@ -1,23 +1,23 @@
 /*
  * dot_f32, dot_f16, dot_bf16: formula in dot_float_scalar.c. Weights widen to float32 exactly
  * (VCVTPH2PS; a shift by 16) and meet the activations in FMA; two accumulators per product, 32
- * elements a step, the tail is one more step with masked loads. Rows go in pairs, i with
- * i + rows / 2: two long sequential streams, and each activation load serves both. Columns go 4, 2
- * or 1 at a time. A product's order of additions is the same in every instance.
+ * elements a step, the tail is one more step with masked loads. A product's order of additions is
+ * the same in every instance.
  */
-#include "kernels.h"
 #include "load_avx512.h"
 
 #if LK_X86
 
 LK_BEGIN_AVX512
 
+#include "dot_walk.h"
+
 typedef __m512 sum_f32x16;
 
 /* sum[r][c][h] += 16 products from element i on. */
-LK_INLINE void multiply_add(sum_f32x16 sum[2][4][2], int h, const char *const *w, const char *x,
-                            size_t x_stride, int i, __mmask16 lanes, int rows, int cols,
-                            lk_load_f32x16_fn load) {
+LK_INLINE void multiply_add(sum_f32x16 sum[2][8][2], int h, const uint8_t *const w[2],
+                            const char *x, size_t x_stride, int i, __mmask16 lanes, int rows,
+                            int cols, lk_load_f32x16_fn load) {
     __m512 weight[2];
     LK_UNROLL
     for (int r = 0; r < rows; r++)
@@ -38,10 +38,12 @@ LK_INLINE float reduce(sum_f32x16 v) {
     return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
 }
 
-LK_INLINE void dot_block(float *const *y, ptrdiff_t y_stride, const char *const *w, const char *x,
-                         size_t x_stride, int k, int rows, int cols, lk_load_f32x16_fn load) {
+LK_INLINE void dot_block(const lk_dot *d, const uint8_t *const w[2], float *const y[2],
+                         const char *x, int rows, int cols, lk_load_f32x16_fn load) {
+    const int k = d->k;
+    const size_t x_stride = d->x_stride;
     const __mmask16 all = 0xffff;
-    sum_f32x16 sum[2][4][2];
+    sum_f32x16 sum[2][8][2];
     LK_UNROLL
     for (int r = 0; r < rows; r++) {
         LK_UNROLL
@@ -62,48 +64,18 @@ LK_INLINE void dot_block(float *const *y, ptrdiff_t y_stride, const char *const 
     for (int r = 0; r < rows; r++) {
         LK_UNROLL
         for (int c = 0; c < cols; c++)
-            y[r][c * y_stride] = reduce(_mm512_add_ps(sum[r][c][0], sum[r][c][1]));
-    }
-}
-
-/* All columns of one row or of a pair. */
-LK_INLINE void dot_rows(float *const *y, ptrdiff_t y_stride, const char *const *w, const char *x,
-                        size_t x_stride, int k, int rows, int cols, lk_load_f32x16_fn load) {
-    float *out[2] = {y[0], y[rows - 1]};
-    while (cols > 0) {
-        const int n = cols >= 4 ? 4 : cols >= 2 ? 2 : 1;
-        if (n == 4)
-            dot_block(out, y_stride, w, x, x_stride, k, rows, 4, load);
-        else if (n == 2)
-            dot_block(out, y_stride, w, x, x_stride, k, rows, 2, load);
-        else
-            dot_block(out, y_stride, w, x, x_stride, k, rows, 1, load);
-        out[0] += n * y_stride;
-        out[1] += n * y_stride;
-        x += n * x_stride;
-        cols -= n;
-    }
-}
-
-LK_INLINE void dot(float *y, ptrdiff_t y_stride, const char *w, size_t w_stride, const char *x,
-                   size_t x_stride, int k, int rows, int cols, lk_load_f32x16_fn load) {
-    const int half = rows / 2;
-    for (int r = 0; r < half; r++) {
-        const char *const pair[2] = {w + r * w_stride, w + (r + half) * w_stride};
-        float *const out[2] = {y + r, y + r + half};
-        dot_rows(out, y_stride, pair, x, x_stride, k, 2, cols, load);
-    }
-    if (rows % 2) {
-        const char *const last[1] = {w + (rows - 1) * w_stride};
-        float *const out[1] = {y + rows - 1};
-        dot_rows(out, y_stride, last, x, x_stride, k, 1, cols, load);
+            y[r][c * d->y_stride] = reduce(_mm512_add_ps(sum[r][c][0], sum[r][c][1]));
     }
 }
 
 #define DOT(type)                                                                                  \
-    void dot_##type##_avx512(float *y, ptrdiff_t y_stride, const void *w, size_t w_stride,         \
-                             const void *x, size_t x_stride, int k, int rows, int cols) {          \
-        dot(y, y_stride, w, w_stride, x, x_stride, k, rows, cols, lk_load_##type##x16);            \
+    LK_INLINE void tile_##type(const void *context, const lk_dot *d, const uint8_t *const w[2],    \
+                               float *const y[2], const char *x, int rows, int cols) {             \
+        (void)context;                                                                             \
+        dot_block(d, w, y, x, rows, cols, lk_load_##type##x16);                                    \
+    }                                                                                              \
+    void dot_##type##_avx512(const lk_dot *dot) {                                                  \
+        lk_dot_walk(tile_##type, NULL, dot, 8);                                                    \
     }
 DOT(f32)
 DOT(f16)

@@ -4,7 +4,7 @@
  * and each has the same order of additions, so a value does not depend on rows or cols. Tail: four
  * values a step into the first accumulator, then one by one.
  */
-#include "../kernels.h"
+#include "dot_walk.h"
 
 #if LK_ARM
 #include "../neon.h"
@@ -62,33 +62,15 @@ LK_INLINE void dot_row(weight_type type, float *y, ptrdiff_t y_stride, const uin
     }
 }
 
-LK_INLINE void dot_rows(weight_type type, float *y, ptrdiff_t y_stride, const uint8_t *w,
-                        size_t w_stride, const char *x, size_t x_stride, int k, int rows,
-                        const int cols) {
-    for (int r = 0; r < rows; r++)
-        dot_row(type, y + r, y_stride, w + r * w_stride, x, x_stride, k, cols);
-}
-
 #define DOT(name, type)                                                                            \
-    void name##_neon(float *y, ptrdiff_t y_stride, const void *w, size_t w_stride, const void *x,  \
-                     size_t x_stride, int k, int rows, int cols) {                                 \
-        for (int c = 0; c < cols; c += MAX_COLS) {                                                 \
-            float *to = y + c * y_stride;                                                          \
-            const char *from = (const char *)x + c * x_stride;                                     \
-            switch (cols - c) {                                                                    \
-            case 1:                                                                                \
-                dot_rows(type, to, y_stride, w, w_stride, from, x_stride, k, rows, 1);             \
-                break;                                                                             \
-            case 2:                                                                                \
-                dot_rows(type, to, y_stride, w, w_stride, from, x_stride, k, rows, 2);             \
-                break;                                                                             \
-            case 3:                                                                                \
-                dot_rows(type, to, y_stride, w, w_stride, from, x_stride, k, rows, 3);             \
-                break;                                                                             \
-            default:                                                                               \
-                dot_rows(type, to, y_stride, w, w_stride, from, x_stride, k, rows, MAX_COLS);      \
-            }                                                                                      \
-        }                                                                                          \
+    LK_INLINE void tile_##type(const void *context, const lk_dot *d, const uint8_t *const w[2],    \
+                               float *const y[2], const char *x, int rows, int cols) {             \
+        (void)context;                                                                             \
+        for (int r = 0; r < rows; r++)                                                             \
+            dot_row(type, y[r], d->y_stride, w[r], x, d->x_stride, d->k, cols);                    \
+    }                                                                                              \
+    void name##_neon(const lk_dot *dot) {                                                          \
+        lk_dot_walk(tile_##type, NULL, dot, MAX_COLS);                                             \
     }
 DOT(dot_f32, F32)
 DOT(dot_f16, F16)

@@ -60,8 +60,9 @@ static void run(const check_kernel *kernel, kind type, int k, int rows, int cols
     float *got = check_output("y", (size_t)(rows * cols));
     float *want = check_output("scalar y", (size_t)(rows * cols));
     lk_dot_fn fn = (lk_dot_fn)kernel->fn;
-    ((lk_dot_fn)kernel->scalar)(want, rows, w, w_stride, x, x_stride, k, rows, cols);
-    fn(got, rows, w, w_stride, x, x_stride, k, rows, cols);
+    lk_dot d = {{w}, {want}, x, w_stride, x_stride, rows, k, rows, cols};
+    ((lk_dot_fn)kernel->scalar)(&d);
+    check_run_streams(fn, d, got);
     check_canaries();
     for (int i = 0; i < rows * cols; i++) {
         const uint8_t *row = w + (size_t)(i % rows) * w_stride;
@@ -73,7 +74,7 @@ static void run(const check_kernel *kernel, kind type, int k, int rows, int cols
             check_equal("y", &got[i], &want[i], 1);
         check_near("y", i, (double)got[i], (double)want[i], (k + 2) * CHECK_EPS * magnitude);
         float *one = check_output("one value", 1);
-        fn(one, 1, row, w_stride, column, x_stride, k, 1, 1);
+        fn(&(lk_dot){{row}, {one}, column, w_stride, x_stride, 1, k, 1, 1});
         check_equal("value as a batch of one, y", &got[i], one, 1);
         check_drop_buffer();
     }
@@ -86,7 +87,7 @@ void check_dot_float(const check_kernel *kernel) {
     kind type = strstr(kernel->name, "bf16") ? BF16 : strstr(kernel->name, "f16") ? F16 : F32;
     for (int i = 0; i < CHECK_COUNT(lengths) * N_CONTENTS; i++)
         run(kernel, type, lengths[i / N_CONTENTS], edges[check_below(CHECK_COUNT(edges))],
-            1 + check_below(5), i % N_CONTENTS, -1);
+            1 + check_below(9), i % N_CONTENTS, -1);
     for (int i = 0; i < CHECK_COUNT(edges) * 6; i++)
         run(kernel, type, 1 + check_below(80), edges[i / 6], 1 + i % 6, RANDOM, -1);
     for (int offset = 0; offset <= 30; offset += 2) /* a mapped file promises no alignment */

@@ -1,7 +1,7 @@
 /*
  * dot_TYPE on blocks. Exact scales: the value is an integer below 2^24, so it must be equal bit for
  * bit. Other scales: within the bound of check.h, with the magnitudes read from the scalar unpack.
- * At all times a value must be the one that rows = cols = 1 gives.
+ * At all times a value must be the one that one stream, one row and one column give.
  */
 #include "weights.h"
 
@@ -25,7 +25,7 @@ static int unpack_slot_of(const check_weight *type) {
 }
 
 /* sum |term| of row . x, the zero point and the minimum being terms of their own. */
-static double magnitude(const check_weight *type, const void *row, const void *x, int k) {
+static double magnitude(const check_weight *type, const void *row, const lk_act_block *x, int k) {
     static uint8_t q[LK_TILE_ROWS * LONGEST];
     static float scale[LK_TILE_ROWS * LONGEST / 16], min[LK_TILE_ROWS * LONGEST / 16];
     lk_fn unpack = lk_kernel_at(unpack_slot_of(type), LK_LEVEL_SCALAR);
@@ -35,7 +35,9 @@ static double magnitude(const check_weight *type, const void *row, const void *x
     double sum = 0.0;
     for (int i = 0; i < k; i++) {
         int g = i / type->group;
-        double a = fabs((double)lk_act_d(x, k)[i / 32] * lk_act_q(x)[i]);
+        const lk_act_block *block = &x[i / 256];
+        double a =
+            fabs((double)block->d[i % 256 / 32] * block->q[lk_act_place(type->order, i % 256)]);
         double w = fabs((double)scale[g * LK_TILE_ROWS]) *
                    (q[i / 4 * 4 * LK_TILE_ROWS + i % 4] + type->zero);
         sum += a * (w + (type->min_max ? fabs((double)min[g * LK_TILE_ROWS]) : 0.0));
@@ -54,10 +56,28 @@ static void compare(const shape *s, const uint8_t *w, size_t w_stride, const cha
                 check_equal("y", &got[i], &want[i], 1);
                 continue;
             }
-            double m = magnitude(s->type, w + (size_t)r * w_stride, x + (size_t)c * x_stride, s->k);
+            double m = magnitude(s->type, w + (size_t)r * w_stride,
+                                 (const lk_act_block *)(x + (size_t)c * x_stride), s->k);
             check_near("y", i, (double)got[i], (double)want[i], terms * CHECK_EPS * m);
         }
     }
+}
+
+void check_run_streams(lk_dot_fn fn, lk_dot d, float *y) {
+    int rows = d.rows;
+    d.y[0] = y;
+    if (rows > 1 && check_below(2)) {
+        d.rows = rows / 2;
+        d.w[1] = (const char *)d.w[0] + (size_t)d.rows * d.w_stride;
+        d.y[1] = y + d.rows;
+        fn(&d);
+        d.w[0] = (const char *)d.w[1] + (size_t)d.rows * d.w_stride;
+        d.y[0] = d.y[1] + d.rows;
+        d.w[1] = d.y[1] = NULL;
+        d.rows = rows % 2;
+    }
+    if (d.rows)
+        fn(&d);
 }
 
 static void fill_x(const shape *s, void *x) {
@@ -66,7 +86,7 @@ static void fill_x(const shape *s, void *x) {
         amplitude = check_below(2) ? 127 : 1 + check_below(3);
         active = check_exact_elements(s->type, s->k, amplitude);
     }
-    check_fill_act(x, s->k, s->scale, amplitude, s->extreme, active);
+    check_fill_act(x, s->k, s->type->order, s->scale, amplitude, s->extreme, active);
 }
 
 static void run(const check_kernel *kernel, const shape *s) {
@@ -76,9 +96,9 @@ static void run(const check_kernel *kernel, const shape *s) {
                s->offset < 0 ? "at the end" : "from byte", s->offset, s->row_gap);
     int blocks = k / s->type->length;
     size_t w_bytes = (size_t)(blocks * s->type->bytes), w_stride = w_bytes + s->row_gap;
-    size_t x_stride = LK_ACT_BYTES(k) + 4 * (size_t)check_below(3);
+    size_t x_stride = lk_act_bytes(k) + 4 * (size_t)check_below(3);
     uint8_t *w = check_at("weights", w_stride * (size_t)(rows - 1) + w_bytes, s->offset);
-    char *x = check_at_end("x", x_stride * (size_t)(cols - 1) + LK_ACT_BYTES(k));
+    char *x = check_at_end("x", x_stride * (size_t)(cols - 1) + lk_act_bytes(k));
     for (int r = 0; r < rows; r++)
         check_fill_blocks(s->type, w + (size_t)r * w_stride, blocks, s->scale, s->extreme);
     for (int c = 0; c < cols; c++)
@@ -89,8 +109,8 @@ static void run(const check_kernel *kernel, const shape *s) {
     float *got = check_output("values", (size_t)(rows * cols));
     float *want = check_output("scalar values", (size_t)(rows * cols));
     lk_dot_fn scalar = (lk_dot_fn)kernel->scalar, fn = (lk_dot_fn)kernel->fn;
-    scalar(want, rows, w, w_stride, x, x_stride, k, rows, cols);
-    fn(y, y_stride, w, w_stride, x, x_stride, k, rows, cols);
+    scalar(&(lk_dot){{w}, {want}, x, w_stride, x_stride, rows, k, rows, cols});
+    check_run_streams(fn, (lk_dot){{w}, {y}, x, w_stride, x_stride, y_stride, k, rows, cols}, y);
     check_canaries();
     for (int c = 0; c < cols; c++) {
         for (int r = 0; r < y_stride && c * y_stride + r < y_stride * (cols - 1) + rows; r++) {
@@ -105,7 +125,7 @@ static void run(const check_kernel *kernel, const shape *s) {
     for (int i = 0; i < rows * cols; i++) {
         float *one = check_output("one value", 1);
         size_t r = (size_t)(i % rows), c = (size_t)(i / rows);
-        fn(one, 1, w + r * w_stride, w_stride, x + c * x_stride, x_stride, k, 1, 1);
+        fn(&(lk_dot){{w + r * w_stride}, {one}, x + c * x_stride, w_stride, x_stride, 1, k, 1, 1});
         check_equal("value as a batch of one, y", &got[i], one, 1);
         check_drop_buffer();
     }
@@ -121,12 +141,12 @@ void check_lk_dot_fn(const check_kernel *kernel) {
     }
     int n_blocks = type->length == 32 ? CHECK_COUNT(blocks) : 5;
     for (int i = 0; i < n_blocks * N_SCALES * 2; i++) { /* every length with every content */
-        int rows = edges[check_below(CHECK_COUNT(edges))], cols = 1 + check_below(5);
+        int rows = edges[check_below(CHECK_COUNT(edges))], cols = 1 + check_below(9);
         run(kernel, &(shape){type, type->length * blocks[i % n_blocks], rows, cols, -1, 0,
                              i / n_blocks % N_SCALES, i / n_blocks >= N_SCALES});
     }
-    for (int i = 0; i < CHECK_COUNT(edges) * 6; i++) /* every number of rows and columns */
-        run(kernel, &(shape){type, type->length * (1 + check_below(3)), edges[i / 6], 1 + i % 6, -1,
+    for (int i = 0; i < CHECK_COUNT(edges) * 9; i++) /* every number of rows and columns */
+        run(kernel, &(shape){type, type->length * (1 + check_below(3)), edges[i / 9], 1 + i % 9, -1,
                              0, i % 2 ? SCALE_EXACT : SCALE_RANDOM, false});
     for (int i = 0; i < N_SCALES * 2; i++) /* long rows: what an accumulator must hold */
         run(kernel, &(shape){type, LONGEST - 256 * check_below(2), 1 + check_below(3),

@@ -3,7 +3,19 @@
 #include "blocks.h"
 
 #define WEIGHT(T, LENGTH, GROUP, ZERO, Q, SCALE, MIN, M)                                           \
-    {#T, LENGTH, sizeof(block_##T), GROUP, ZERO, Q, SCALE, MIN, (int)offsetof(block_##T, d), M}
+    {#T,    LENGTH, sizeof(block_##T),           GROUP, ZERO,     Q,                               \
+     SCALE, MIN,    (int)offsetof(block_##T, d), M,     ORDER_##T}
+/* Blocks with two elements 16 apart in a byte. */
+#define ORDER_q4_0 LK_ACT_BY_HALVES
+#define ORDER_q4_1 LK_ACT_BY_HALVES
+#define ORDER_q5_0 LK_ACT_BY_HALVES
+#define ORDER_q5_1 LK_ACT_BY_HALVES
+#define ORDER_q8_0 LK_ACT_IN_ORDER
+#define ORDER_q2_K LK_ACT_IN_ORDER
+#define ORDER_q3_K LK_ACT_IN_ORDER
+#define ORDER_q4_K LK_ACT_IN_ORDER
+#define ORDER_q5_K LK_ACT_IN_ORDER
+#define ORDER_q6_K LK_ACT_IN_ORDER
 
 static const check_weight types[] = {
     WEIGHT(q4_0, 32, 32, 8, 15, 1, 0, -1),
@@ -90,30 +102,31 @@ static float act_scale(check_scale scale) {
     }
 }
 
-void check_fill_act(void *row, int k, check_scale scale, int amplitude, bool extreme, int active) {
-    int8_t *q = row;
-    float *d = (float *)lk_act_d(row, k);
-    float *s32 = (float *)lk_act_s32(row, k), *s16 = (float *)lk_act_s16(row, k);
+void check_fill_act(void *row, int k, int order, check_scale scale, int amplitude, bool extreme,
+                    int active) {
+    lk_act_block *act = row;
     bool scattered = check_below(2);
     int first = check_below(k - active + 1), left = active;
-    for (int i = 0; i < k; i++) {
-        bool on = left > 0 && (active == k || (scattered ? check_below(k) < active : i >= first));
-        int value = extreme ? (check_below(8) ? amplitude : -amplitude)
-                            : check_below(2 * amplitude + 1) - amplitude;
-        q[i] = (int8_t)(on ? value : 0);
-        left -= on;
-    }
+    memset(row, 0, lk_act_bytes(k));
     for (int b = 0; b < k / 32; b++) {
-        int sum[2] = {0, 0};
-        d[b] = act_scale(scale);
-        for (int i = 0; i < 32; i++) {
-            if (d[b] == 0.0f)
-                q[32 * b + i] = 0;
-            sum[i / 16] += q[32 * b + i];
+        lk_act_block *a = &act[b / 8];
+        int sum[2] = {0, 0}, at = b % 8;
+        float d = act_scale(scale);
+        for (int j = 0; j < 32; j++) {
+            int i = 32 * b + j;
+            bool on =
+                left > 0 && (active == k || (scattered ? check_below(k) < active : i >= first));
+            int value = extreme ? (check_below(8) ? amplitude : -amplitude)
+                                : check_below(2 * amplitude + 1) - amplitude;
+            left -= on;
+            value = on && d != 0.0f ? value : 0;
+            a->q[lk_act_place(order, 32 * at + j)] = (int8_t)value;
+            sum[j / 16] += value;
         }
-        s16[2 * b] = d[b] * (float)sum[0];
-        s16[2 * b + 1] = d[b] * (float)sum[1];
-        s32[b] = d[b] * (float)(sum[0] + sum[1]);
+        a->d[at] = d;
+        a->s16[2 * at] = d * (float)sum[0];
+        a->s16[2 * at + 1] = d * (float)sum[1];
+        a->s32[at] = d * (float)(sum[0] + sum[1]);
     }
 }
 

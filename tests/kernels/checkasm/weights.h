@@ -14,6 +14,7 @@ typedef struct {
     int scale_max; /* largest magnitude of the integer scale inside a block */
     int min_max;   /* same for the block minimum; 0: the type has none */
     int d, m;      /* byte offsets of the half floats; m < 0: none */
+    int order;     /* lk_act_order of the activations that the dot reads */
 } check_weight;
 
 /* The type a quantised slot is about; NULL for floats. */
@@ -35,7 +36,8 @@ void check_fill_blocks(const check_weight *type, void *w, int n_blocks, check_sc
                        bool extreme);
 
 /* An activation row, |q| <= amplitude (extreme: always equal); at most `active` are not 0. */
-void check_fill_act(void *row, int k, check_scale scale, int amplitude, bool extreme, int active);
+void check_fill_act(void *row, int k, int order, check_scale scale, int amplitude, bool extreme,
+                    int active);
 
 /* How many elements keep any sum of products of integers below 2^24, which floats hold exactly. */
 int check_exact_elements(const check_weight *type, int k, int amplitude);

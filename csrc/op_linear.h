@@ -1,0 +1,67 @@
+/* What the parts of op_linear share: a run, and where everything lies in its scratch. */
+#ifndef LK_OP_LINEAR_H
+#define LK_OP_LINEAR_H
+
+#include "kernels.h"
+#include "pool.h"
+#include "scratch.h"
+
+#define LK_TILES_PER_PIECE 4  /* weight rows that a thread unpacks at a time, in tiles */
+#define LK_K_PER_TILE 1024    /* a tile of 16 KB and a panel of 18 KB share the L1 cache */
+#define LK_DOT_PIECE_ROWS 256 /* the most rows of a stream that a thread takes at a time */
+
+/* Kernel slots and tile parameters of a weight type. */
+typedef struct {
+    int16_t dot, unpack, gemm; /* -1 for float types, which have dots alone */
+    uint8_t order;             /* lk_act_order of the dot */
+    uint8_t zero, group, has_min;
+} lk_linear_kernels;
+
+typedef struct {
+    int is_prompt;
+    int n_copies;      /* of the prepared activations: one per thread, or one for all */
+    int n_panels;      /* of a prompt, if some weights are quantised */
+    size_t act_stride; /* bytes; 0: no weights are quantised */
+    size_t normed, act[2], panels, copy; /* offsets inside a copy (act by order), and its size */
+    size_t other, q, scale, min, own;    /* offsets inside a thread's own part, and its size */
+    size_t total;
+} lk_linear_layout;
+
+typedef struct {
+    const lk_linear *op;
+    const float *x;
+    float *const *y;
+    char *scratch;
+    lk_linear_layout at;
+    int n_tokens, n_threads;
+    lk_split tokens, pieces;
+    int64_t cuts[LK_MAX_THREADS + 1];   /* dots: thread t has rows cuts[t] .. cuts[t + 1] */
+    int64_t firsts[LK_MAX_THREADS + 1]; /* and pieces firsts[t] .. firsts[t + 1] */
+} lk_linear_state;
+
+const lk_linear_kernels *lk_linear_kernels_of(int type);
+
+/* Normalise and quantise one token into a thread's copy. */
+void lk_linear_prepare(const lk_linear_state *s, char *copy, int thread, int token);
+
+LK_INLINE char *lk_linear_copy(const lk_linear_state *s, int thread) {
+    return s->scratch + (s->at.n_copies > 1 ? thread * s->at.copy : 0);
+}
+LK_INLINE char *lk_linear_own(const lk_linear_state *s, int thread) {
+    return s->scratch + s->at.n_copies * s->at.copy + thread * s->at.own;
+}
+LK_INLINE int lk_is_quantised(const lk_matrix *w) {
+    return lk_linear_kernels_of(w->type)->unpack >= 0;
+}
+
+/* y (n_tokens rows, y_stride floats apart) += bias */
+void lk_linear_add_bias(float *y, ptrdiff_t y_stride, const float *bias, int n, int n_tokens);
+
+/* Few tokens: how the rows are cut, and the phase that multiplies. */
+void lk_linear_cut_dots(lk_linear_state *s);
+void lk_linear_dots(void *state, int thread, int n_threads);
+/* A prompt. */
+void lk_linear_cut_tiles(lk_linear_state *s);
+void lk_linear_tiles(void *state, int thread, int n_threads);
+
+#endif

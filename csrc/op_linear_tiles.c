@@ -1,0 +1,136 @@
+/*
+ * A prompt: 16 weight rows at a time are unpacked into a tile in cache, which meets the panels of
+ * all tokens. Float weights have no tiles: their dots take the tokens in turns.
+ */
+#include "op_linear.h"
+
+#define PIECE_ROWS (LK_TILES_PER_PIECE * LK_TILE_ROWS)
+#define TOKENS_PER_DOT 8 /* their activations stay in the L1 cache while the rows go by */
+
+/* y (n_tokens rows, y_stride floats apart) = rows [r0, r0 + n) of w times all tokens. */
+static void rows_by_dot(const lk_linear_state *s, const lk_matrix *w, char *copy, int64_t r0, int n,
+                        float *y, ptrdiff_t y_stride) {
+    const lk_linear *op = s->op;
+    const char *x = op->norm ? copy + s->at.normed : (const char *)s->x;
+    lk_dot d = {
+        .w = {(const char *)w->data + r0 * w->row_bytes, NULL},
+        .w_stride = w->row_bytes,
+        .x_stride = op->k * sizeof(float),
+        .y_stride = y_stride,
+        .k = op->k,
+        .rows = n,
+    };
+    lk_dot_fn dot = (lk_dot_fn)lk_kernel(lk_linear_kernels_of(w->type)->dot);
+    for (int t = 0; t < s->n_tokens; t += TOKENS_PER_DOT) {
+        d.cols = s->n_tokens - t < TOKENS_PER_DOT ? s->n_tokens - t : TOKENS_PER_DOT;
+        d.x = x + t * d.x_stride;
+        d.y[0] = y + t * y_stride;
+        dot(&d);
+    }
+}
+
+static void rows_by_tile(const lk_linear_state *s, const lk_matrix *w, char *copy, char *own,
+                         int64_t r0, int n, float *y, ptrdiff_t y_stride) {
+    const lk_linear_kernels *kernels = lk_linear_kernels_of(w->type);
+    lk_unpack_fn unpack = (lk_unpack_fn)lk_kernel(kernels->unpack);
+    lk_gemm_fn gemm = (lk_gemm_fn)lk_kernel(kernels->gemm);
+    const lk_panel_block *panels = (const lk_panel_block *)(copy + s->at.panels);
+    int k = s->op->k;
+    int32_t block, block_bytes;
+    lk_type_block(w->type, &block, &block_bytes);
+    lk_tile tiles[LK_TILES_PER_PIECE];
+    int n_tiles = (n + LK_TILE_ROWS - 1) / LK_TILE_ROWS;
+    for (int k0 = 0; k0 < k; k0 += LK_K_PER_TILE) {
+        int kn = k - k0 < LK_K_PER_TILE ? k - k0 : LK_K_PER_TILE;
+        for (int t = 0; t < n_tiles; t++) {
+            int row = t * LK_TILE_ROWS;
+            int rows = n - row < LK_TILE_ROWS ? n - row : LK_TILE_ROWS;
+            uint8_t *q = (uint8_t *)own + s->at.q + (size_t)row * LK_K_PER_TILE;
+            float *scale = (float *)(own + s->at.scale) + row * (LK_K_PER_TILE / 16);
+            float *min = (float *)(own + s->at.min) + row * (LK_K_PER_TILE / 16);
+            const char *weights = (const char *)w->data + (r0 + row) * w->row_bytes +
+                                  (int64_t)k0 / block * block_bytes;
+            unpack(q, scale, min, weights, w->row_bytes, kn, rows);
+            tiles[t] = (lk_tile){q, scale, kernels->has_min ? min : NULL, kernels->zero};
+        }
+        for (int p = 0; p < s->at.n_panels; p++) {
+            int token = p * LK_PANEL_COLS;
+            int cols = s->n_tokens - token < LK_PANEL_COLS ? s->n_tokens - token : LK_PANEL_COLS;
+            const lk_panel_block *panel = panels + (size_t)p * (k / 32) + k0 / 32;
+            for (int t = 0; t < n_tiles; t++) {
+                int row = t * LK_TILE_ROWS;
+                int rows = n - row < LK_TILE_ROWS ? n - row : LK_TILE_ROWS;
+                gemm(y + (ptrdiff_t)token * y_stride + row, y_stride, &tiles[t], panel, kn, rows,
+                     cols, k0 > 0);
+            }
+        }
+    }
+}
+
+/* y = rows [r0, r0 + n) of w times all tokens, plus the bias. */
+static void store_rows(const lk_linear_state *s, const lk_matrix *w, char *copy, char *own,
+                       int64_t r0, int n, float *y, ptrdiff_t y_stride) {
+    if (lk_is_quantised(w))
+        rows_by_tile(s, w, copy, own, r0, n, y, y_stride);
+    else
+        rows_by_dot(s, w, copy, r0, n, y, y_stride);
+    if (w->bias)
+        lk_linear_add_bias(y, y_stride, w->bias + r0, n, s->n_tokens);
+}
+
+static void piece_of_rows(const lk_linear_state *s, int i, char *copy, char *own, int64_t r0,
+                          int n) {
+    const lk_matrix *w = &s->op->w[i];
+    ptrdiff_t y_stride = w->n_rows;
+    float *y = s->y[i] + r0, *other = (float *)(own + s->at.other);
+    switch (s->op->epilogue) {
+    case LK_STORE:
+        store_rows(s, w, copy, own, r0, n, y, y_stride);
+        break;
+    case LK_ADD:
+        store_rows(s, w, copy, own, r0, n, other, PIECE_ROWS);
+        for (int t = 0; t < s->n_tokens; t++)
+            for (int r = 0; r < n; r++)
+                y[t * y_stride + r] += other[t * PIECE_ROWS + r];
+        break;
+    case LK_SWIGLU:
+        store_rows(s, w, copy, own, r0, n, y, y_stride);
+        store_rows(s, w + 1, copy, own, r0, n, other, PIECE_ROWS);
+        for (int t = 0; t < s->n_tokens; t++)
+            LK_CALL(lk_swiglu_fn, swiglu)(y + t * y_stride, y + t * y_stride,
+                                          other + t * PIECE_ROWS, n);
+        break;
+    }
+}
+
+static int64_t pieces_of(const lk_matrix *w) {
+    return ((int64_t)w->n_rows + PIECE_ROWS - 1) / PIECE_ROWS;
+}
+
+/* Pieces are numbered through the matrices; those of a gate stand for its up rows too. */
+static int n_cut(const lk_linear *op) {
+    return op->epilogue == LK_SWIGLU ? 1 : op->n_w;
+}
+
+void lk_linear_cut_tiles(lk_linear_state *s) {
+    int64_t n = 0;
+    for (int i = 0; i < n_cut(s->op); i++)
+        n += pieces_of(&s->op->w[i]);
+    lk_split_init(&s->pieces, n, 1, s->n_threads);
+}
+
+void lk_linear_tiles(void *state, int thread, int n_threads) {
+    (void)n_threads;
+    lk_linear_state *s = state;
+    const lk_linear *op = s->op;
+    char *copy = lk_linear_copy(s, thread), *own = lk_linear_own(s, thread);
+    int64_t begin, end;
+    while (lk_split_take(&s->pieces, thread, &begin, &end)) {
+        int64_t within = begin;
+        int i = 0;
+        while (i < n_cut(op) - 1 && within >= pieces_of(&op->w[i]))
+            within -= pieces_of(&op->w[i++]);
+        int64_t r0 = within * PIECE_ROWS, left = op->w[i].n_rows - r0;
+        piece_of_rows(s, i, copy, own, r0, left < PIECE_ROWS ? (int)left : PIECE_ROWS);
+    }
+}
