@@ -20,12 +20,13 @@ ffi.set_source(
     depends=[str(path) for path in CSRC.rglob("*") if path.suffix in {".h", ".inc"}],
     include_dirs=[str(CSRC)],
     # Contraction off: a fused multiply-add appears only where a kernel asks for one, so that the
-    # scalar twins mean the same everywhere.
+    # scalar twins mean the same everywhere. CPython's own -fwrapv would keep loop counters narrow.
     extra_compile_args=[
         "-std=gnu11",
         "-O2",
         "-ffp-contract=off",
         "-fno-math-errno",
+        "-fno-wrapv",
         "-fvisibility=hidden",
         "-g0",
         "-pthread",

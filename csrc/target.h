@@ -21,6 +21,10 @@
 #define LK_INLINE static inline __attribute__((always_inline))
 #define LK_PRAGMA(text) _Pragma(#text)
 
+/* A vector that is loaded once: compilers would rather load again than copy for an instruction that
+ * overwrites its operand, and an unaligned load is dearer. */
+#define LK_LOADED_ONCE(v) __asm__("" : "+v"(v))
+
 /* Before a loop with a constant trip count whose arrays are meant to live in registers. */
 #if defined(__clang__)
 #define LK_UNROLL LK_PRAGMA(unroll)

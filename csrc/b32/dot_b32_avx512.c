@@ -106,8 +106,10 @@ LK_INLINE quad load_quad(b32_type type, const layout *at, const uint8_t *w, int 
     if (type == B32_q8_0)
         return load_q8_0(w, n);
     const int bytes = (int)b32_bytes(type), second = QUAD * bytes - 64;
-    const __m512i low_u8x64 = load_bytes(w, n * bytes);
-    const __m512i high_u8x64 = load_bytes(w + second, n * bytes - second);
+    __m512i low_u8x64 = load_bytes(w, n * bytes);
+    __m512i high_u8x64 = load_bytes(w + second, n * bytes - second);
+    LK_LOADED_ONCE(low_u8x64);
+    LK_LOADED_ONCE(high_u8x64);
     const __m512i pairs_u8x64 = _mm512_permutex2var_epi8(low_u8x64, at->quants_u8x64, high_u8x64);
     quad v;
     v.q_u8x64[0] = _mm512_and_si512(pairs_u8x64, _mm512_set1_epi8(15));
@@ -163,18 +165,18 @@ LK_INLINE float finish(b32_type type, const total *t) {
     return sum + (b32_has_min(type) ? offset : -(float)b32_zero(type) * offset);
 }
 
-/* Adds n <= 4 blocks from block b on. */
+/* Adds n <= 4 blocks at w[0] and w[1]; their activations are the first or second half of a record of
+ * each column. */
 LK_INLINE void step(b32_type type, const layout *at, total t[2][8], const uint8_t *const w[2],
-                    const char *x, size_t x_stride, int b, int n, int rows, int cols) {
-    x += (size_t)(b / 8) * sizeof(lk_act_block);
+                    size_t offset, const char *x, size_t x_stride, int half, int n, int rows,
+                    int cols) {
 #pragma GCC unroll 2
     for (int r = 0; r < rows; r++) {
-        const quad v = load_quad(type, at, w[r] + (size_t)b * b32_bytes(type), n);
+        const quad v = load_quad(type, at, w[r] + offset, n);
 #pragma GCC unroll 8
         for (int c = 0; c < cols; c++) {
             const lk_act_block *a = (const lk_act_block *)(x + (size_t)c * x_stride);
-            const int group = b % 8;
-            add_quad(type, &t[r][c], &v, a->q + LK_QK32 * group, a->d + group, a->s32 + group);
+            add_quad(type, &t[r][c], &v, a->q + 128 * half, a->d + 4 * half, a->s32 + 4 * half);
         }
     }
 }
@@ -182,17 +184,24 @@ LK_INLINE void step(b32_type type, const layout *at, total t[2][8], const uint8_
 LK_INLINE void tile(b32_type type, const void *context, const lk_dot *d, const uint8_t *const w[2],
                     float *const y[2], const char *x, int rows, int cols) {
     const layout *at = (const layout *)context;
-    const int n_blocks = d->k / LK_QK32, whole = n_blocks / QUAD * QUAD;
+    const size_t quad_bytes = QUAD * b32_bytes(type), x_stride = d->x_stride;
+    const unsigned n_blocks = (unsigned)d->k / LK_QK32;
+    const size_t whole = n_blocks / 8 * 2 * quad_bytes;
     total t[2][8];
 #pragma GCC unroll 2
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 8
         for (int c = 0; c < cols; c++)
             t[r][c] = (total){_mm512_setzero_ps(), _mm_setzero_ps()};
-    for (int b = 0; b < whole; b += QUAD)
-        step(type, at, t, w, x, d->x_stride, b, QUAD, rows, cols);
-    if (whole < n_blocks)
-        step(type, at, t, w, x, d->x_stride, whole, n_blocks - whole, rows, cols);
+    for (size_t i = 0; i < whole; i += 2 * quad_bytes, x += sizeof(lk_act_block)) {
+        step(type, at, t, w, i, x, x_stride, 0, QUAD, rows, cols);
+        step(type, at, t, w, i + quad_bytes, x, x_stride, 1, QUAD, rows, cols);
+    }
+    const int left = (int)(n_blocks % 8);
+    if (left)
+        step(type, at, t, w, whole, x, x_stride, 0, left < QUAD ? left : QUAD, rows, cols);
+    if (left > QUAD)
+        step(type, at, t, w, whole + quad_bytes, x, x_stride, 1, left - QUAD, rows, cols);
 #pragma GCC unroll 2
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 8
