@@ -66,42 +66,44 @@ typedef void (*lk_dot_fn)(const lk_dot *dot);
 typedef void (*lk_row_fn)(float *y, const void *w, int k);
 
 /*
- * Prompt (matrix x matrix): 16 weight rows are unpacked into a tile that lives in cache, and the
- * tile meets panels of 12 columns. All quantised types meet in one tile format:
- *     weight(r, i) = scale[i / G][r] * (q[i / 4][r][i % 4] - zero) - min[i / G][r]
- * with G = 16 or 32 elements and one zero point by type (table in op_linear).
- *     uint8 q[k / 4][16][4];  float scale[k / G][16];  float min[k / G][16] (types with minima)
+ * Prompt (matrix x matrix): 16 weight rows are unpacked into a tile that lives in cache, and tiles
+ * meet panels of 12 columns. All quantised types meet in one tile format, G = 16 or 32 elements:
+ *     weight(r, i) = scale[i / G][r] * q[i / 4][r][i % 4] - min[i / G][r]
  */
 #define LK_TILE_ROWS 16
 #define LK_PANEL_COLS 12
 
 typedef struct {
-    const uint8_t *q;
-    const float *scale;
-    const float *min; /* NULL for types without */
-    int32_t zero;     /* 0..128; 128 only for Q8_0, whose q is the stored byte ^ 0x80 */
+    int8_t *q;      /* [k / 4][16][4], the zero point taken off */
+    int32_t *start; /* [k / G][16]: -128 * the sum of a group's q, for activations that have 128
+                       added: a sum of their products starts there */
+    float *scale;   /* [k / G][16] */
+    float *min;     /* [k / G][16]; NULL for types without */
+    int32_t q_max;  /* no |q| is larger */
 } lk_tile;
 
-/* unpack_TYPE: w is row 0's first block; rows (1..16) missing from the tile become all zero
- * (q, scale and min). min is not touched by types without minima. Q4_1 and Q5_1 store -m. */
-typedef void (*lk_unpack_fn)(uint8_t *q, float *scale, float *min, const void *w, size_t w_stride,
-                             int k, int rows);
+/* unpack_TYPE: w is row 0's first block; rows (1..16) missing from the tile become all zero.
+ * Q4_1 and Q5_1 store -m. q_max is the caller's. */
+typedef void (*lk_unpack_fn)(const lk_tile *tile, const void *w, size_t w_stride, int k, int rows);
 
-/* One 32-element step of a panel of up to 12 activation columns; unused columns are zero. */
+/* One 32-element step of a panel of up to 12 activation columns. */
 typedef struct {
-    int8_t q[LK_PANEL_COLS][32];
+    uint8_t q[LK_PANEL_COLS][32]; /* as in lk_act_block, but 128 more */
     float d[LK_PANEL_COLS];
-    int32_t sum_lo[LK_PANEL_COLS]; /* sum of q over the first 16 */
-    int32_t sum_hi[LK_PANEL_COLS]; /* sum of q over the last 16 */
-    int32_t sum[LK_PANEL_COLS];    /* sum of q over all 32 */
+    float s32[LK_PANEL_COLS];    /* d * sum of q without the 128 */
+    float s16[2][LK_PANEL_COLS]; /* the same over the first and the last 16 */
 } lk_panel_block;
 _Static_assert(sizeof(lk_panel_block) == 576, "a panel step is nine cache lines");
 
+/* panel_q8: quantise k values, as act_q8 does, into one column of a panel. */
+typedef void (*lk_panel_fn)(lk_panel_block *panel, int column, const float *x, int k);
+
 /*
- * gemm_gG[_min]: y[c * y_stride + r] (+)= sum over the tile's k, c < cols <= 12, r < rows <= 16.
- * accumulate = 0 stores, 1 adds. gemm_g32: G = 32 without minima, and so on.
+ * gemm_gG[_min]: y[c * y_stride + r] (+)= sum over the tiles' k, c < cols <= 12, r < rows <= 32;
+ * rows from 16 on are those of a second tile. accumulate = 0 stores, 1 adds. gemm_g32: G = 32
+ * without minima, and so on.
  */
-typedef void (*lk_gemm_fn)(float *y, ptrdiff_t y_stride, const lk_tile *tile,
+typedef void (*lk_gemm_fn)(float *y, ptrdiff_t y_stride, const lk_tile *tiles,
                            const lk_panel_block *panel, int k, int rows, int cols, int accumulate);
 
 /*

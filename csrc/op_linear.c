@@ -13,30 +13,24 @@
 #define PROMPT_TOKENS 8 /* from here on unpacking a tile is cheaper than repeated dots */
 #define BYTES_PER_THREAD (128 << 10) /* less weight than this is read faster than shared */
 
-#define FLOAT_TYPE(slot) {LK_SLOT_dot_##slot, -1, -1, LK_ACT_IN_ORDER, 0, 0, 0}
-#define QUANT_TYPE(slot, gemm, order, zero, group, has_min)                                        \
-    {LK_SLOT_dot_##slot,                                                                           \
-     LK_SLOT_unpack_##slot,                                                                        \
-     LK_SLOT_gemm_##gemm,                                                                          \
-     LK_ACT_##order,                                                                               \
-     zero,                                                                                         \
-     group,                                                                                        \
-     has_min}
+#define FLOAT_TYPE(slot) {LK_SLOT_dot_##slot, -1, -1, LK_ACT_IN_ORDER, 0, 0}
+#define QUANT_TYPE(slot, gemm, order, q_max, has_min)                                              \
+    {LK_SLOT_dot_##slot, LK_SLOT_unpack_##slot, LK_SLOT_gemm_##gemm, LK_ACT_##order, q_max, has_min}
 
 const lk_linear_kernels *lk_linear_kernels_of(int type) {
     static const lk_linear_kernels f32 = FLOAT_TYPE(f32), f16 = FLOAT_TYPE(f16),
                                    bf16 = FLOAT_TYPE(bf16);
     static const lk_linear_kernels quant[] = {
-        [LK_Q4_0] = QUANT_TYPE(q4_0, g32, BY_HALVES, 8, 32, 0),
-        [LK_Q4_1] = QUANT_TYPE(q4_1, g32_min, BY_HALVES, 0, 32, 1),
-        [LK_Q5_0] = QUANT_TYPE(q5_0, g32, BY_HALVES, 16, 32, 0),
-        [LK_Q5_1] = QUANT_TYPE(q5_1, g32_min, BY_HALVES, 0, 32, 1),
-        [LK_Q8_0] = QUANT_TYPE(q8_0, g32, IN_ORDER, 128, 32, 0),
-        [LK_Q2_K] = QUANT_TYPE(q2_K, g16_min, IN_ORDER, 0, 16, 1),
-        [LK_Q3_K] = QUANT_TYPE(q3_K, g16, IN_ORDER, 4, 16, 0),
-        [LK_Q4_K] = QUANT_TYPE(q4_K, g32_min, IN_ORDER, 0, 32, 1),
-        [LK_Q5_K] = QUANT_TYPE(q5_K, g32_min, IN_ORDER, 0, 32, 1),
-        [LK_Q6_K] = QUANT_TYPE(q6_K, g16, IN_ORDER, 32, 16, 0),
+        [LK_Q4_0] = QUANT_TYPE(q4_0, g32, BY_HALVES, 8, 0),
+        [LK_Q4_1] = QUANT_TYPE(q4_1, g32_min, BY_HALVES, 15, 1),
+        [LK_Q5_0] = QUANT_TYPE(q5_0, g32, BY_HALVES, 16, 0),
+        [LK_Q5_1] = QUANT_TYPE(q5_1, g32_min, BY_HALVES, 31, 1),
+        [LK_Q8_0] = QUANT_TYPE(q8_0, g32, IN_ORDER, 128, 0),
+        [LK_Q2_K] = QUANT_TYPE(q2_K, g16_min, IN_ORDER, 3, 1),
+        [LK_Q3_K] = QUANT_TYPE(q3_K, g16, IN_ORDER, 4, 0),
+        [LK_Q4_K] = QUANT_TYPE(q4_K, g32_min, IN_ORDER, 15, 1),
+        [LK_Q5_K] = QUANT_TYPE(q5_K, g32_min, IN_ORDER, 31, 1),
+        [LK_Q6_K] = QUANT_TYPE(q6_K, g16, IN_ORDER, 32, 0),
     };
     switch (type) {
     case LK_F32:
@@ -68,9 +62,8 @@ static lk_linear_layout lay_out(const lk_linear *op, int n_tokens, int n_threads
     l.normed = lk_reserve(&at, op->norm ? (size_t)n_tokens * op->k * sizeof(float) : 0);
     if (needs[0] || needs[1]) /* an odd number of cache lines: columns do not share L1 sets */
         l.act_stride = lk_act_bytes(op->k) | 64;
-    if (l.is_prompt && l.act_stride) { /* rows only pass through on their way into panels */
+    if (l.is_prompt && l.act_stride) {
         l.n_panels = (n_tokens + LK_PANEL_COLS - 1) / LK_PANEL_COLS;
-        l.act[0] = lk_reserve(&at, l.act_stride * n_threads);
         l.panels = lk_reserve(&at, (size_t)l.n_panels * (op->k / 32) * sizeof(lk_panel_block));
     } else {
         for (int order = 0; order < 2; order++)
@@ -85,6 +78,7 @@ static lk_linear_layout lay_out(const lk_linear *op, int n_tokens, int n_threads
     if (l.n_panels) {
         const size_t weights = (size_t)LK_TILES_PER_PIECE * LK_TILE_ROWS * LK_K_PER_TILE;
         l.q = lk_reserve(&at, weights);
+        l.start = lk_reserve(&at, weights / 16 * sizeof(int32_t));
         l.scale = lk_reserve(&at, weights / 16 * sizeof(float));
         l.min = lk_reserve(&at, weights / 16 * sizeof(float));
     }
@@ -127,24 +121,7 @@ size_t lk_linear_scratch(const lk_linear *op, int n_tokens, int n_threads) {
 
 /* ---- activations --------------------------------------------------------------------------- */
 
-static void pack_column(lk_panel_block *panel, int column, const lk_act_block *act, int k) {
-    for (int block = 0; block < k / 32; block++) {
-        lk_panel_block *p = &panel[block];
-        const int8_t *q = act[block / 8].q + block % 8 * 32;
-        int32_t lo = 0, hi = 0;
-        for (int i = 0; i < 16; i++) {
-            lo += q[i];
-            hi += q[i + 16];
-        }
-        memcpy(p->q[column], q, 32);
-        p->d[column] = act[block / 8].d[block % 8];
-        p->sum_lo[column] = lo;
-        p->sum_hi[column] = hi;
-        p->sum[column] = lo + hi;
-    }
-}
-
-void lk_linear_prepare(const lk_linear_state *s, char *copy, int thread, int token) {
+void lk_linear_prepare(const lk_linear_state *s, char *copy, int token) {
     const lk_linear *op = s->op;
     const lk_linear_layout *at = &s->at;
     int k = op->k;
@@ -156,18 +133,16 @@ void lk_linear_prepare(const lk_linear_state *s, char *copy, int thread, int tok
     }
     if (!at->act_stride)
         return;
-    lk_act_fn quantise = LK_CALL(lk_act_fn, act_q8);
     if (at->n_panels) {
-        lk_act_block *act = (lk_act_block *)(copy + at->act[0] + thread * at->act_stride);
         lk_panel_block *panels = (lk_panel_block *)(copy + at->panels);
-        quantise(act, x, k, LK_ACT_IN_ORDER);
-        pack_column(panels + (size_t)(token / LK_PANEL_COLS) * (k / 32), token % LK_PANEL_COLS, act,
-                    k);
+        LK_CALL(lk_panel_fn, panel_q8)(panels + (size_t)(token / LK_PANEL_COLS) * (k / 32),
+                                       token % LK_PANEL_COLS, x, k);
         return;
     }
     for (int order = 0; order < 2; order++)
         if (needs_order(op, order))
-            quantise((lk_act_block *)(copy + at->act[order] + token * at->act_stride), x, k, order);
+            LK_CALL(lk_act_fn, act_q8)(
+                (lk_act_block *)(copy + at->act[order] + token * at->act_stride), x, k, order);
 }
 
 static void prepare(void *arg, int thread, int n_threads) {
@@ -176,7 +151,7 @@ static void prepare(void *arg, int thread, int n_threads) {
     int64_t begin, end;
     while (lk_split_take(&s->tokens, thread, &begin, &end))
         for (int64_t token = begin; token < end; token++)
-            lk_linear_prepare(s, lk_linear_copy(s, thread), thread, (int)token);
+            lk_linear_prepare(s, lk_linear_copy(s, thread), (int)token);
 }
 
 void lk_linear_add_bias(float *y, ptrdiff_t y_stride, const float *bias, int n, int n_tokens) {

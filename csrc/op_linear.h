@@ -6,15 +6,15 @@
 #include "pool.h"
 #include "scratch.h"
 
-#define LK_TILES_PER_PIECE 4  /* weight rows that a thread unpacks at a time, in tiles */
-#define LK_K_PER_TILE 1024    /* a tile of 16 KB and a panel of 18 KB share the L1 cache */
+#define LK_TILES_PER_PIECE 8  /* weight rows that a thread unpacks at a time, in tiles */
+#define LK_K_PER_TILE 2048   /* eight tiles of 32 KB and half a panel of 36 KB at a time: L2 and L1 */
 #define LK_DOT_PIECE_ROWS 256 /* the most rows of a stream that a thread takes at a time */
 
 /* Kernel slots and tile parameters of a weight type. */
 typedef struct {
     int16_t dot, unpack, gemm; /* -1 for float types, which have dots alone */
     uint8_t order;             /* lk_act_order of the dot */
-    uint8_t zero, group, has_min;
+    uint8_t q_max, has_min;    /* of the tile */
 } lk_linear_kernels;
 
 typedef struct {
@@ -23,7 +23,7 @@ typedef struct {
     int n_panels;      /* of a prompt, if some weights are quantised */
     size_t act_stride; /* bytes; 0: no weights are quantised */
     size_t normed, act[2], panels, copy; /* offsets inside a copy (act by order), and its size */
-    size_t other, q, scale, min, own;    /* offsets inside a thread's own part, and its size */
+    size_t other, q, start, scale, min, own; /* offsets inside a thread's own part, and its size */
     size_t total;
 } lk_linear_layout;
 
@@ -41,8 +41,8 @@ typedef struct {
 
 const lk_linear_kernels *lk_linear_kernels_of(int type);
 
-/* Normalise and quantise one token into a thread's copy. */
-void lk_linear_prepare(const lk_linear_state *s, char *copy, int thread, int token);
+/* Normalise and quantise one token into a copy. */
+void lk_linear_prepare(const lk_linear_state *s, char *copy, int token);
 
 LK_INLINE char *lk_linear_copy(const lk_linear_state *s, int thread) {
     return s->scratch + (s->at.n_copies > 1 ? thread * s->at.copy : 0);

@@ -177,7 +177,7 @@ void lk_linear_dots(void *state, int thread, int n_threads) {
     char *copy = lk_linear_copy(s, thread);
     float *other = (float *)(lk_linear_own(s, thread) + s->at.other);
     if (s->n_tokens == 1) /* cheaper for every thread than a barrier behind one of them */
-        lk_linear_prepare(s, copy, thread, 0);
+        lk_linear_prepare(s, copy, 0);
     int64_t begin, end;
     while (lk_split_take(&s->pieces, thread, &begin, &end)) {
         const piece p = find_piece(s, begin);

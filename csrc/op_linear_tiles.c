@@ -29,40 +29,46 @@ static void rows_by_dot(const lk_linear_state *s, const lk_matrix *w, char *copy
     }
 }
 
-static void rows_by_tile(const lk_linear_state *s, const lk_matrix *w, char *copy, char *own,
-                         int64_t r0, int n, float *y, ptrdiff_t y_stride) {
+/* Weights k0 .. k0 + kn of n rows from r0 on, in the thread's own memory. */
+static void unpack_tiles(const lk_linear_state *s, const lk_matrix *w, char *own, int64_t r0, int n,
+                         int k0, int kn, lk_tile tiles[LK_TILES_PER_PIECE]) {
     const lk_linear_kernels *kernels = lk_linear_kernels_of(w->type);
     lk_unpack_fn unpack = (lk_unpack_fn)lk_kernel(kernels->unpack);
-    lk_gemm_fn gemm = (lk_gemm_fn)lk_kernel(kernels->gemm);
-    const lk_panel_block *panels = (const lk_panel_block *)(copy + s->at.panels);
-    int k = s->op->k;
     int32_t block, block_bytes;
     lk_type_block(w->type, &block, &block_bytes);
-    lk_tile tiles[LK_TILES_PER_PIECE];
-    int n_tiles = (n + LK_TILE_ROWS - 1) / LK_TILE_ROWS;
+    for (int row = 0, t = 0; row < n; row += LK_TILE_ROWS, t++) {
+        const size_t groups = (size_t)row * (LK_K_PER_TILE / 16);
+        tiles[t] = (lk_tile){
+            .q = (int8_t *)own + s->at.q + (size_t)row * LK_K_PER_TILE,
+            .start = (int32_t *)(own + s->at.start) + groups,
+            .scale = (float *)(own + s->at.scale) + groups,
+            .min = kernels->has_min ? (float *)(own + s->at.min) + groups : NULL,
+            .q_max = kernels->q_max,
+        };
+        unpack(&tiles[t],
+               (const char *)w->data + (r0 + row) * w->row_bytes +
+                   (int64_t)k0 / block * block_bytes,
+               w->row_bytes, kn, n - row < LK_TILE_ROWS ? n - row : LK_TILE_ROWS);
+    }
+}
+
+static void rows_by_tile(const lk_linear_state *s, const lk_matrix *w, char *copy, char *own,
+                         int64_t r0, int n, float *y, ptrdiff_t y_stride) {
+    lk_gemm_fn gemm = (lk_gemm_fn)lk_kernel(lk_linear_kernels_of(w->type)->gemm);
+    const lk_panel_block *panels = (const lk_panel_block *)(copy + s->at.panels);
+    const int k = s->op->k, pair = 2 * LK_TILE_ROWS;
     for (int k0 = 0; k0 < k; k0 += LK_K_PER_TILE) {
-        int kn = k - k0 < LK_K_PER_TILE ? k - k0 : LK_K_PER_TILE;
-        for (int t = 0; t < n_tiles; t++) {
-            int row = t * LK_TILE_ROWS;
-            int rows = n - row < LK_TILE_ROWS ? n - row : LK_TILE_ROWS;
-            uint8_t *q = (uint8_t *)own + s->at.q + (size_t)row * LK_K_PER_TILE;
-            float *scale = (float *)(own + s->at.scale) + row * (LK_K_PER_TILE / 16);
-            float *min = (float *)(own + s->at.min) + row * (LK_K_PER_TILE / 16);
-            const char *weights = (const char *)w->data + (r0 + row) * w->row_bytes +
-                                  (int64_t)k0 / block * block_bytes;
-            unpack(q, scale, min, weights, w->row_bytes, kn, rows);
-            tiles[t] = (lk_tile){q, scale, kernels->has_min ? min : NULL, kernels->zero};
-        }
+        const int kn = k - k0 < LK_K_PER_TILE ? k - k0 : LK_K_PER_TILE;
+        lk_tile tiles[LK_TILES_PER_PIECE];
+        unpack_tiles(s, w, own, r0, n, k0, kn, tiles);
         for (int p = 0; p < s->at.n_panels; p++) {
-            int token = p * LK_PANEL_COLS;
-            int cols = s->n_tokens - token < LK_PANEL_COLS ? s->n_tokens - token : LK_PANEL_COLS;
+            const int token = p * LK_PANEL_COLS;
+            const int cols =
+                s->n_tokens - token < LK_PANEL_COLS ? s->n_tokens - token : LK_PANEL_COLS;
             const lk_panel_block *panel = panels + (size_t)p * (k / 32) + k0 / 32;
-            for (int t = 0; t < n_tiles; t++) {
-                int row = t * LK_TILE_ROWS;
-                int rows = n - row < LK_TILE_ROWS ? n - row : LK_TILE_ROWS;
-                gemm(y + (ptrdiff_t)token * y_stride + row, y_stride, &tiles[t], panel, kn, rows,
-                     cols, k0 > 0);
-            }
+            for (int row = 0; row < n; row += pair)
+                gemm(y + (ptrdiff_t)token * y_stride + row, y_stride, &tiles[row / LK_TILE_ROWS],
+                     panel, kn, n - row < pair ? n - row : pair, cols, k0 > 0);
         }
     }
 }

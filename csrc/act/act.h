@@ -1,4 +1,9 @@
-/* What the levels of act_q8 share: the scale of a group, and where its values go. */
+/*
+ * act_q8 and panel_q8 at every level: the same groups of 32, written to records or to a panel.
+ * A level's file defines
+ *     act_group32 act_quantise(const float *x, int8_t lo[16], int8_t hi[16], int flip)
+ * which stores 32 codes, each XOR flip, and returns their scale and sums, and calls ACT_KERNELS.
+ */
 #ifndef LK_ACT_H
 #define LK_ACT_H
 
@@ -20,30 +25,36 @@ LK_INLINE float act_scale(float max, float *inverse) {
     return d < FLT_MIN ? 0.0f : d;
 }
 
-/* The record of group b, where its first 16 q begin in it, and the distance to the other 16. */
 typedef struct {
-    lk_act_block *record;
-    int8_t *lo, *hi;
-} act_place;
+    float d;
+    int32_t lo, hi; /* sums of 16 codes */
+} act_group32;
 
-LK_INLINE act_place act_place_of(lk_act_block *act, int b, int order) {
-    lk_act_block *record = &act[b / 8];
-    int8_t *q = record->q;
-    const int first = b % 8 * ACT_QK;
-    return (act_place){record, q + lk_act_place(order, first), q + lk_act_place(order, first + 16)};
-}
-
-LK_INLINE void act_put_scales(lk_act_block *record, int b, float d, int32_t lo, int32_t hi) {
-    record->d[b % 8] = d;
-    record->s32[b % 8] = d * (float)(lo + hi);
-    record->s16[b % 8 * 2] = d * (float)lo;
-    record->s16[b % 8 * 2 + 1] = d * (float)hi;
-}
-
-/* Zeros to where the last record has no group. */
-LK_INLINE void act_clear_tail(lk_act_block *act, int k) {
-    if (k % 256)
-        memset(&act[k / 256], 0, sizeof *act);
-}
+#define ACT_KERNELS(level)                                                                         \
+    void act_q8_##level(lk_act_block *act, const float *x, int k, int order) {                     \
+        if (k % 256) /* zeros where the last record has no group */                                \
+            memset(&act[k / 256], 0, sizeof *act);                                                 \
+        for (int b = 0; b < k / ACT_QK; b++, x += ACT_QK) {                                        \
+            lk_act_block *to = &act[b / 8];                                                        \
+            const int g = b % 8;                                                                   \
+            const act_group32 v = act_quantise(x, to->q + lk_act_place(order, ACT_QK * g),         \
+                                               to->q + lk_act_place(order, ACT_QK * g + 16), 0);   \
+            to->d[g] = v.d;                                                                        \
+            to->s32[g] = v.d * (float)(v.lo + v.hi);                                               \
+            to->s16[2 * g] = v.d * (float)v.lo;                                                    \
+            to->s16[2 * g + 1] = v.d * (float)v.hi;                                                \
+        }                                                                                          \
+    }                                                                                              \
+    void panel_q8_##level(lk_panel_block *panel, int column, const float *x, int k) {              \
+        for (int b = 0; b < k / ACT_QK; b++, x += ACT_QK) {                                        \
+            lk_panel_block *to = &panel[b];                                                        \
+            int8_t *q = (int8_t *)to->q[column];                                                   \
+            const act_group32 v = act_quantise(x, q, q + 16, 0x80);                                \
+            to->d[column] = v.d;                                                                   \
+            to->s32[column] = v.d * (float)(v.lo + v.hi);                                          \
+            to->s16[0][column] = v.d * (float)v.lo;                                                \
+            to->s16[1][column] = v.d * (float)v.hi;                                                \
+        }                                                                                          \
+    }
 
 #endif

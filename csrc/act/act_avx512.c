@@ -1,7 +1,7 @@
 /*
- * act_q8 (layout: kernels.h), 32 values a step: VCVTPS2DQ rounds half to even in the default mode,
- * VPMOVDB narrows |q| <= 127, VPSADBW sums 8 bytes made unsigned by 0x80. No tail: k is a multiple
- * of 32.
+ * act_q8 and panel_q8 (layouts: kernels.h), 32 values a step: VCVTPS2DQ rounds half to even in the
+ * default mode, VPMOVDB narrows |q| <= 127, VPSADBW sums 8 bytes made unsigned by 0x80. No tail: k
+ * is a multiple of 32.
  */
 #include "act.h"
 
@@ -20,29 +20,27 @@ LK_INLINE float largest(__m512 x_f32x16) {
 }
 
 /* Sixteen codes stored, and their sum. */
-LK_INLINE int32_t quantise(int8_t *to, __m512 x_f32x16, float inverse) {
+LK_INLINE int32_t quantise(int8_t *to, __m512 x_f32x16, float inverse, int flip) {
     const __m512i q_i32x16 = _mm512_cvtps_epi32(_mm512_mul_ps(x_f32x16, _mm512_set1_ps(inverse)));
     const __m128i q_i8x16 = _mm512_cvtepi32_epi8(q_i32x16);
-    _mm_storeu_si128((__m128i *)to, q_i8x16);
+    _mm_storeu_si128((__m128i *)to, _mm_xor_si128(q_i8x16, _mm_set1_epi8((char)flip)));
     const __m128i sums_u64x2 =
         _mm_sad_epu8(_mm_xor_si128(q_i8x16, _mm_set1_epi8(-128)), _mm_setzero_si128());
     return _mm_cvtsi128_si32(sums_u64x2) + _mm_extract_epi32(sums_u64x2, 2) - 16 * 128;
 }
 
-void act_q8_avx512(lk_act_block *act, const float *x, int k, int order) {
-    act_clear_tail(act, k);
-    for (int b = 0; b < k / ACT_QK; b++) {
-        const act_place at = act_place_of(act, b, order);
-        const __m512 lo_f32x16 = _mm512_loadu_ps(x + ACT_QK * b);
-        const __m512 hi_f32x16 = _mm512_loadu_ps(x + ACT_QK * b + 16);
-        float inverse;
-        const float d = act_scale(
-            largest(_mm512_max_ps(_mm512_abs_ps(lo_f32x16), _mm512_abs_ps(hi_f32x16))), &inverse);
-        const int32_t lo = quantise(at.lo, lo_f32x16, inverse);
-        const int32_t hi = quantise(at.hi, hi_f32x16, inverse);
-        act_put_scales(at.record, b, d, lo, hi);
-    }
+LK_INLINE act_group32 act_quantise(const float *x, int8_t *lo, int8_t *hi, int flip) {
+    const __m512 lo_f32x16 = _mm512_loadu_ps(x), hi_f32x16 = _mm512_loadu_ps(x + 16);
+    float inverse;
+    act_group32 v;
+    v.d = act_scale(largest(_mm512_max_ps(_mm512_abs_ps(lo_f32x16), _mm512_abs_ps(hi_f32x16))),
+                    &inverse);
+    v.lo = quantise(lo, lo_f32x16, inverse, flip);
+    v.hi = quantise(hi, hi_f32x16, inverse, flip);
+    return v;
 }
+
+ACT_KERNELS(avx512)
 
 LK_END
 #endif

@@ -165,8 +165,8 @@ LK_INLINE float finish(b32_type type, const total *t) {
     return sum + (b32_has_min(type) ? offset : -(float)b32_zero(type) * offset);
 }
 
-/* Adds n <= 4 blocks at w[0] and w[1]; their activations are the first or second half of a record of
- * each column. */
+/* Adds n <= 4 blocks at w[0] and w[1]; their activations are the first or second half of a record
+ * of each column. */
 LK_INLINE void step(b32_type type, const layout *at, total t[2][8], const uint8_t *const w[2],
                     size_t offset, const char *x, size_t x_stride, int half, int n, int rows,
                     int cols) {

@@ -14,11 +14,12 @@ LK_BEGIN_AVX2
 #define PREFETCH_BYTES 256
 
 #include "b32_avx2.h"
+#include "tile_avx2.h"
 
 #define ROWS 8 /* half a tile */
 
 /* Dword j of row i to dword i of row j, stored tile steps apart. */
-LK_INLINE void store_transposed(uint8_t *q, const __m256i row_u32x8[ROWS]) {
+LK_INLINE void store_transposed(int8_t *q, const __m256i row_u32x8[ROWS]) {
     __m256i pair_u32x8[ROWS], quad_u32x8[ROWS]; /* of rows that meet in a 64-, a 128-bit lane */
 #pragma GCC unroll 8
     for (int i = 0; i < ROWS; i += 2) {
@@ -35,7 +36,7 @@ LK_INLINE void store_transposed(uint8_t *q, const __m256i row_u32x8[ROWS]) {
         }
 #pragma GCC unroll 8
     for (int i = 0; i < 4; i++) {
-        uint8_t *step = q + 4 * LK_TILE_ROWS * i;
+        int8_t *step = q + 4 * LK_TILE_ROWS * i;
         _mm256_storeu_si256((__m256i *)step,
                             _mm256_permute2x128_si256(quad_u32x8[i], quad_u32x8[i + 4], 0x20));
         _mm256_storeu_si256((__m256i *)(step + 16 * LK_TILE_ROWS),
@@ -53,42 +54,43 @@ LK_INLINE __m256 load_scales(const uint8_t *w, size_t w_stride, int rows, int fl
 }
 
 /* One block of 8 rows, of which `rows` exist. */
-LK_INLINE void unpack_block(b32_type type, uint8_t *q, float *scale, float *min, const uint8_t *w,
-                            size_t w_stride, int rows) {
+LK_INLINE void unpack_block(b32_type type, const lk_tile *t, const uint8_t *w, size_t w_stride,
+                            int rows) {
     for (int r = 0; r < rows; r++)
         _mm_prefetch((const char *)w + r * w_stride + PREFETCH_BYTES, _MM_HINT_T0);
-    __m256i row_u8x32[ROWS];
+    __m256i row_i8x32[ROWS];
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++) {
-        row_u8x32[r] = r < rows ? b32_quants_i8x32(type, w + r * w_stride) : _mm256_setzero_si256();
-        if (type == B32_q8_0 && r < rows)
-            row_u8x32[r] = _mm256_xor_si256(row_u8x32[r], _mm256_set1_epi8((char)0x80));
+        row_i8x32[r] = r < rows ? b32_quants_i8x32(type, w + r * w_stride) : _mm256_setzero_si256();
+        if (type != B32_q8_0 && b32_zero(type) && r < rows)
+            row_i8x32[r] = _mm256_sub_epi8(row_i8x32[r], _mm256_set1_epi8((char)b32_zero(type)));
     }
-    store_transposed(q, row_u8x32);
-    _mm256_storeu_ps(scale, load_scales(w, w_stride, rows, 0));
+    store_transposed(t->q, row_i8x32);
+    _mm256_storeu_ps(t->scale, load_scales(w, w_stride, rows, 0));
     if (b32_has_min(type))
-        _mm256_storeu_ps(min, load_scales(w + 2, w_stride, rows, 0x8000));
+        _mm256_storeu_ps(t->min, load_scales(w + 2, w_stride, rows, 0x8000));
 }
 
-LK_INLINE void unpack_rows(b32_type type, uint8_t *q, float *scale, float *min, const uint8_t *w,
-                           size_t w_stride, int k, int rows) {
-    for (int b = 0; b < k / LK_QK32; b++)
+LK_INLINE void unpack_rows(b32_type type, const lk_tile *tile, const uint8_t *w, size_t w_stride,
+                           int k, int rows) {
+    for (int b = 0; b < k / LK_QK32; b++) {
+        const lk_tile step = lk_tile_from(tile, LK_QK32 * b, LK_QK32);
         for (int r = 0; r < LK_TILE_ROWS; r += ROWS) {
-            uint8_t *q_at = q + LK_QK32 * LK_TILE_ROWS * b + 4 * r;
-            float *scale_at = scale + LK_TILE_ROWS * b + r;
-            float *min_at = b32_has_min(type) ? min + LK_TILE_ROWS * b + r : NULL;
-            const uint8_t *w_at = w + r * w_stride + b * b32_bytes(type);
+            const lk_tile t = lk_tile_rows(&step, r);
+            const uint8_t *at = w + r * w_stride + b * b32_bytes(type);
             if (rows - r >= ROWS)
-                unpack_block(type, q_at, scale_at, min_at, w_at, w_stride, ROWS);
+                unpack_block(type, &t, at, w_stride, ROWS);
             else
-                unpack_block(type, q_at, scale_at, min_at, w_at, w_stride, rows - r);
+                unpack_block(type, &t, at, w_stride, rows - r);
         }
+    }
+    lk_tile_starts(tile, k, LK_QK32);
 }
 
 #define UNPACK(type)                                                                               \
-    void unpack_##type##_avx2(uint8_t *q, float *scale, float *min, const void *w,                 \
-                              size_t w_stride, int k, int rows) {                                  \
-        unpack_rows(B32_##type, q, scale, min, w, w_stride, k, rows);                              \
+    void unpack_##type##_avx2(const lk_tile *tile, const void *w, size_t w_stride, int k,          \
+                              int rows) {                                                          \
+        unpack_rows(B32_##type, tile, w, w_stride, k, rows);                                       \
     }
 B32_TYPES(UNPACK)
 

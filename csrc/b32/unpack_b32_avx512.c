@@ -12,6 +12,8 @@
 
 LK_BEGIN_AVX512
 
+#include "tile_avx512.h"
+
 /* Sixteen short streams are too many for the hardware prefetcher. Prefetches never fault. */
 #define PREFETCH_BYTES 256
 
@@ -57,31 +59,29 @@ LK_INLINE __m512i fifth_bits(__m512i qh_u32x16, int step) {
         _mm512_add_epi8(first_u8x64, _mm512_set1_epi8((char)(4 * step))), qh_u32x16);
 }
 
-LK_INLINE void unpack_quants_q8_0(uint8_t *q, const tile_rows *rows, size_t at) {
+LK_INLINE void unpack_quants_q8_0(int8_t *q, const tile_rows *rows, size_t at) {
     __m512i q_i8x64[8];
     load_dwords(q_i8x64, rows, at);
     load_dwords(q_i8x64 + 4, rows, at + 16);
 #pragma GCC unroll 8
     for (int i = 0; i < 8; i++)
-        _mm512_storeu_si512(q + 64 * i, _mm512_maskz_xor_epi32(rows->present, q_i8x64[i],
-                                                               _mm512_set1_epi8((char)0x80)));
+        _mm512_storeu_si512(q + 64 * i, _mm512_maskz_mov_epi32(rows->present, q_i8x64[i]));
 }
 
-LK_INLINE void unpack_block(b32_type type, uint8_t *q, float *scale, float *min,
-                            const tile_rows *rows, size_t at) {
+LK_INLINE void unpack_block(b32_type type, const lk_tile *t, const tile_rows *rows, size_t at) {
     const __mmask16 present = rows->present;
 #pragma GCC unroll 16
     for (int r = 0; r < LK_TILE_ROWS; r++)
         _mm_prefetch((const char *)rows->row[r] + at + PREFETCH_BYTES, _MM_HINT_T0);
     __m512i head_u32x16[4]; /* d and m or the half of qh; qh */
     load_dwords(head_u32x16, rows, at);
-    _mm512_storeu_ps(scale, scales_f32x16(present, head_u32x16[0]));
+    _mm512_storeu_ps(t->scale, scales_f32x16(present, head_u32x16[0]));
     if (b32_has_min(type)) {
         const __m512 m_f32x16 = scales_f32x16(present, _mm512_srli_epi32(head_u32x16[0], 16));
-        _mm512_storeu_ps(min, _mm512_maskz_xor_ps(present, m_f32x16, _mm512_set1_ps(-0.0f)));
+        _mm512_storeu_ps(t->min, _mm512_maskz_xor_ps(present, m_f32x16, _mm512_set1_ps(-0.0f)));
     }
     if (type == B32_q8_0) {
-        unpack_quants_q8_0(q, rows, at + b32_quants_at(type));
+        unpack_quants_q8_0(t->q, rows, at + b32_quants_at(type));
         return;
     }
     const __m512i qh_u32x16 = type == B32_q5_1
@@ -95,28 +95,32 @@ LK_INLINE void unpack_block(b32_type type, uint8_t *q, float *scale, float *min,
     for (int i = 0; i < 8; i++) {
         const __m512i shifted_u8x64 =
             i < 4 ? pairs_u8x64[i] : _mm512_srli_epi16(pairs_u8x64[i - 4], 4);
-        __m512i q_u8x64 = _mm512_maskz_and_epi32(present, shifted_u8x64, nibble_u8x64);
+        __m512i q_i8x64 = _mm512_and_si512(shifted_u8x64, nibble_u8x64);
         if (b32_has_fifth_bit(type)) /* q | (bits & 16) */
-            q_u8x64 = _mm512_maskz_ternarylogic_epi32(present, q_u8x64, fifth_bits(qh_u32x16, i),
-                                                      fifth_u8x64, 0xf8);
-        _mm512_storeu_si512(q + 64 * i, q_u8x64);
+            q_i8x64 =
+                _mm512_ternarylogic_epi32(q_i8x64, fifth_bits(qh_u32x16, i), fifth_u8x64, 0xf8);
+        if (b32_zero(type))
+            q_i8x64 = _mm512_sub_epi8(q_i8x64, _mm512_set1_epi8((char)b32_zero(type)));
+        _mm512_storeu_si512(t->q + 64 * i, _mm512_maskz_mov_epi32(present, q_i8x64));
     }
 }
 
-LK_INLINE void unpack_rows(b32_type type, uint8_t *q, float *scale, float *min, const uint8_t *w,
-                           size_t w_stride, int k, int n_rows) {
+LK_INLINE void unpack_rows(b32_type type, const lk_tile *tile, const uint8_t *w, size_t w_stride,
+                           int k, int n_rows) {
     tile_rows rows = {.present = (__mmask16)((1u << n_rows) - 1)};
     for (int r = 0; r < LK_TILE_ROWS; r++)
         rows.row[r] = w + (r < n_rows ? r * w_stride : 0);
-    for (int b = 0; b < k / LK_QK32; b++)
-        unpack_block(type, q + LK_QK32 * LK_TILE_ROWS * b, scale + LK_TILE_ROWS * b,
-                     b32_has_min(type) ? min + LK_TILE_ROWS * b : NULL, &rows, b * b32_bytes(type));
+    for (int b = 0; b < k / LK_QK32; b++) {
+        const lk_tile t = lk_tile_from(tile, LK_QK32 * b, LK_QK32);
+        unpack_block(type, &t, &rows, b * b32_bytes(type));
+    }
+    lk_tile_starts(tile, k, LK_QK32);
 }
 
 #define UNPACK(type)                                                                               \
-    void unpack_##type##_avx512(uint8_t *q, float *scale, float *min, const void *w,               \
-                                size_t w_stride, int k, int rows) {                                \
-        unpack_rows(B32_##type, q, scale, min, w, w_stride, k, rows);                              \
+    void unpack_##type##_avx512(const lk_tile *tile, const void *w, size_t w_stride, int k,        \
+                                int rows) {                                                        \
+        unpack_rows(B32_##type, tile, w, w_stride, k, rows);                                       \
     }
 B32_TYPES(UNPACK)
 

@@ -6,27 +6,49 @@
 #include <string.h>
 
 #include "b32.h"
+#include "tile.h"
 
-LK_INLINE void unpack_rows(b32_type type, uint8_t *q, float *scale, float *min, const uint8_t *w,
-                           size_t w_stride, int k, int rows) {
-    for (int b = 0; b < k / LK_QK32; b++)
+LK_INLINE void unpack_block(b32_type type, const lk_tile *t, const uint8_t *w) {
+    b32_values v;
+    int32_t sum = 0;
+    b32_decode(&v, type, w);
+    for (int j = 0; j < LK_QK32; j++) {
+        const int q = v.q[j] - b32_zero(type);
+        t->q[j / 4 * 4 * LK_TILE_ROWS + j % 4] = (int8_t)q;
+        sum += q;
+    }
+    *t->start = -128 * sum;
+    *t->scale = v.d;
+    if (b32_has_min(type))
+        *t->min = -v.m;
+}
+
+LK_INLINE void clear_block(b32_type type, const lk_tile *t) {
+    for (int j = 0; j < LK_QK32; j++)
+        t->q[j / 4 * 4 * LK_TILE_ROWS + j % 4] = 0;
+    *t->start = 0;
+    *t->scale = 0.0f;
+    if (b32_has_min(type))
+        *t->min = 0.0f;
+}
+
+LK_INLINE void unpack_rows(b32_type type, const lk_tile *tile, const uint8_t *w, size_t w_stride,
+                           int k, int rows) {
+    for (int b = 0; b < k / LK_QK32; b++) {
+        const lk_tile step = lk_tile_from(tile, LK_QK32 * b, LK_QK32);
         for (int r = 0; r < LK_TILE_ROWS; r++) {
-            b32_values v;
+            const lk_tile t = lk_tile_rows(&step, r);
             if (r < rows)
-                b32_decode(&v, type, w + r * w_stride + b * b32_bytes(type));
+                unpack_block(type, &t, w + r * w_stride + b * b32_bytes(type));
             else
-                memset(&v, 0, sizeof v);
-            for (int j = 0; j < LK_QK32; j += 4)
-                memcpy(q + (LK_QK32 * b + j) * LK_TILE_ROWS + 4 * r, v.q + j, 4);
-            scale[LK_TILE_ROWS * b + r] = v.d;
-            if (b32_has_min(type))
-                min[LK_TILE_ROWS * b + r] = r < rows ? -v.m : 0.0f;
+                clear_block(type, &t);
         }
+    }
 }
 
 #define UNPACK(type)                                                                               \
-    void unpack_##type##_scalar(uint8_t *q, float *scale, float *min, const void *w,               \
-                                size_t w_stride, int k, int rows) {                                \
-        unpack_rows(B32_##type, q, scale, min, w, w_stride, k, rows);                              \
+    void unpack_##type##_scalar(const lk_tile *tile, const void *w, size_t w_stride, int k,        \
+                                int rows) {                                                        \
+        unpack_rows(B32_##type, tile, w, w_stride, k, rows);                                       \
     }
 B32_TYPES(UNPACK)

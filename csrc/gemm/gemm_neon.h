@@ -1,73 +1,51 @@
 /*
  * gemm_gG[_min] for NEON, included by a file per level that has defined
- *     LEVEL(name)                        name_<level>
- *     DOT_LANE(acc, w, a, lane)          acc[r] + the four products of row r's bytes of w with the
- *                                        four bytes of a in that 32-bit lane (a constant)
+ *     LEVEL(name)                      name_<level>
+ *     g_sums(sum, at, g, a, column, first, n)
+ *         the sums of products, without the 128 of activations, of n elements of group g from the
+ *         step's element `first` on: sum[v][c], v the vector of four rows, c the column
  *
- *     y[r, c] (+)= sum over groups  scale[r] d[c] (sum q a - zero sum a) - min[r] d[c] sum a
+ *     y[r, c] (+)= sum over steps  d[c] sum over groups scale[r] (sum q a) - min[r] s[c]
  *
- * 8 rows x 4 columns at a time: 8 integer and 8 float accumulators, 2 vectors of weights, 4 of
- * activations. Weights become signed bytes: as they are below 128, less 128 when zero is 128. The
- * zero point enters as the first value of the integer sum; |sum| <= 32 * 255 * 127 < 2^20. Panels
- * always have 12 columns and tiles 16 rows; only what was asked for is stored.
+ * 8 rows x 4 columns at a time: 8 integer and 8 float accumulators. |sum| <= 32 * 128 * 255 < 2^21.
+ * Panels always have 12 columns and tiles 16 rows; only what was asked for is stored.
  */
-#define G_ROWS 2 /* vectors of four rows */
-#define G_COLS 4
 
-typedef struct {
-    const uint8_t *q;
-    const float *scale, *min;
-    int32_t zero;
-    uint8_t flip; /* 0x80: q less 128 */
-} g_tile;
-
-/* 16 elements of 4 columns from tile q on: integer sums grow. */
-LK_INLINE void g_sixteen(int32x4_t sum[G_ROWS][G_COLS], const uint8_t *q, uint8_t flip,
-                         const lk_panel_block *p, int column, int start) {
-    int8x16_t a_s8x16[G_COLS];
+/* One step of 32 elements. */
+LK_INLINE void g_step(float32x4_t y[G_ROWS][G_COLS], const g_place *at, const lk_panel_block *p,
+                      int column, const int groups, const int has_min) {
+    float32x4_t scaled_f32x4[G_ROWS][G_COLS];
     LK_UNROLL
-    for (int c = 0; c < G_COLS; c++)
-        a_s8x16[c] = vld1q_s8(p->q[column + c] + start);
-#define QUAD(lane)                                                                                 \
-    LK_UNROLL                                                                                      \
-    for (int r = 0; r < G_ROWS; r++) {                                                             \
-        const uint8x16_t code = vld1q_u8(q + (lane) * 4 * LK_TILE_ROWS + 16 * r);                  \
-        const int8x16_t w = vreinterpretq_s8_u8(veorq_u8(code, vdupq_n_u8(flip)));                 \
-        LK_UNROLL                                                                                  \
-        for (int c = 0; c < G_COLS; c++)                                                           \
-            sum[r][c] = DOT_LANE(sum[r][c], w, a_s8x16[c], lane);                                  \
-    }
-    QUAD(0)
-    QUAD(1)
-    QUAD(2)
-    QUAD(3)
-#undef QUAD
-}
-
-/* One group of G = 16 or 32 elements: sums, then scales and minima into the float values. */
-LK_INLINE void g_group(const int group, float32x4_t y[G_ROWS][G_COLS], const g_tile *t,
-                       const lk_panel_block *p, const int32_t *sums, int column, int start) {
-    int32x4_t sum[G_ROWS][G_COLS];
-    LK_UNROLL
-    for (int c = 0; c < G_COLS; c++)
-        sum[0][c] = sum[1][c] = vdupq_n_s32(-t->zero * sums[column + c]);
-    g_sixteen(sum, t->q, t->flip, p, column, start);
-    if (group == 32)
-        g_sixteen(sum, t->q + 16 * LK_TILE_ROWS, t->flip, p, column, start + 16);
-    LK_UNROLL
-    for (int r = 0; r < G_ROWS; r++) {
-        const float32x4_t scale_f32x4 = vld1q_f32(t->scale + 4 * r);
+    for (int g = 0; g < groups; g++) {
+        int32x4_t sum[G_ROWS][G_COLS];
+        g_sums(sum, at, g, p, column, 32 / groups * g, 32 / groups);
         LK_UNROLL
-        for (int c = 0; c < G_COLS; c++) {
-            const float32x4_t both = vmulq_n_f32(scale_f32x4, p->d[column + c]);
-            y[r][c] = vfmaq_f32(y[r][c], vcvtq_f32_s32(sum[r][c]), both);
+        for (int v = 0; v < G_ROWS; v++) {
+            const float32x4_t scale_f32x4 = vld1q_f32(at->scale + LK_TILE_ROWS * g + 4 * v);
+            LK_UNROLL
+            for (int c = 0; c < G_COLS; c++) {
+                const float32x4_t value_f32x4 = vcvtq_f32_s32(sum[v][c]);
+                scaled_f32x4[v][c] = g == 0
+                                         ? vmulq_f32(value_f32x4, scale_f32x4)
+                                         : vfmaq_f32(scaled_f32x4[v][c], value_f32x4, scale_f32x4);
+            }
         }
-        if (!t->min)
-            continue;
-        const float32x4_t min_f32x4 = vld1q_f32(t->min + 4 * r);
+    }
+    LK_UNROLL
+    for (int v = 0; v < G_ROWS; v++) {
         LK_UNROLL
         for (int c = 0; c < G_COLS; c++)
-            y[r][c] = vfmsq_n_f32(y[r][c], min_f32x4, p->d[column + c] * (float)sums[column + c]);
+            y[v][c] = vfmaq_n_f32(y[v][c], scaled_f32x4[v][c], p->d[column + c]);
+        LK_UNROLL
+        for (int g = 0; g < groups; g++) {
+            if (!has_min)
+                continue;
+            const float32x4_t min_f32x4 = vld1q_f32(at->min + LK_TILE_ROWS * g + 4 * v);
+            const float *s = groups == 1 ? p->s32 : p->s16[g];
+            LK_UNROLL
+            for (int c = 0; c < G_COLS; c++)
+                y[v][c] = vfmsq_n_f32(y[v][c], min_f32x4, s[column + c]);
+        }
     }
 }
 
@@ -83,44 +61,44 @@ LK_INLINE void g_store(float *y, float32x4_t value, int n, int accumulate) {
         y[r] = accumulate ? y[r] + lanes[r] : lanes[r];
 }
 
-/* 8 rows from `row` on, 4 columns from `column` on. */
-LK_INLINE void g_block(const int group, const int has_min, float *y, ptrdiff_t y_stride,
-                       const lk_tile *tile, const lk_panel_block *panel, int k, int row, int rows,
-                       int column, int cols, int accumulate) {
-    const int is_q8 = tile->zero == 128;
-    g_tile t = {tile->q + 4 * row, tile->scale + row, has_min ? tile->min + row : NULL,
-                is_q8 ? 0 : tile->zero, is_q8 ? 0x80 : 0};
+/* Up to 8 rows, 4 columns from `column` on. */
+LK_INLINE void g_block(const int groups, const int has_min, float *y, ptrdiff_t y_stride,
+                       g_place at, const lk_panel_block *panel, int k, int rows, int column,
+                       int cols, int accumulate) {
     float32x4_t y_f32x4[G_ROWS][G_COLS];
     LK_UNROLL
     for (int c = 0; c < G_COLS; c++)
         y_f32x4[0][c] = y_f32x4[1][c] = vdupq_n_f32(0.0f);
-    for (int i = 0; i < k; i += group) {
-        const lk_panel_block *p = &panel[i / 32];
-        const int32_t *sums = group == 32 ? p->sum : i % 32 ? p->sum_hi : p->sum_lo;
-        g_group(group, y_f32x4, &t, p, sums, column, i % 32);
-        t.q += group * LK_TILE_ROWS;
-        t.scale += LK_TILE_ROWS;
+    for (int i = 0; i < k; i += 32, panel++) {
+        g_step(y_f32x4, &at, panel, column, groups, has_min);
+        at.q += 32 * LK_TILE_ROWS;
+        at.start += groups * LK_TILE_ROWS;
+        at.scale += groups * LK_TILE_ROWS;
         if (has_min)
-            t.min += LK_TILE_ROWS;
+            at.min += groups * LK_TILE_ROWS;
     }
     LK_UNROLL
     for (int c = 0; c < G_COLS; c++)
         LK_UNROLL
-    for (int r = 0; r < G_ROWS; r++)
-        if (column + c < cols && row + 4 * r < rows)
-            g_store(y + (column + c) * y_stride + row + 4 * r, y_f32x4[r][c], rows - row - 4 * r,
-                    accumulate);
+    for (int v = 0; v < G_ROWS; v++)
+        if (column + c < cols && 4 * v < rows)
+            g_store(y + (column + c) * y_stride + 4 * v, y_f32x4[v][c], rows - 4 * v, accumulate);
 }
 
-#define GEMM(name, group, has_min)                                                                 \
-    void LEVEL(name)(float *y, ptrdiff_t y_stride, const lk_tile *tile,                            \
+#define GEMM(name, groups, has_min)                                                                \
+    void LEVEL(name)(float *y, ptrdiff_t y_stride, const lk_tile *tiles,                           \
                      const lk_panel_block *panel, int k, int rows, int cols, int accumulate) {     \
-        for (int row = 0; row < rows; row += 4 * G_ROWS)                                           \
+        for (int row = 0; row < rows; row += 4 * G_ROWS) {                                         \
+            const lk_tile *t = &tiles[row / LK_TILE_ROWS];                                         \
+            const int lane = row % LK_TILE_ROWS;                                                   \
+            const g_place at = {t->q + 4 * lane, t->start + lane, t->scale + lane,                 \
+                                has_min ? t->min + lane : NULL};                                   \
             for (int column = 0; column < cols; column += G_COLS)                                  \
-                g_block(group, has_min, y, y_stride, tile, panel, k, row, rows, column, cols,      \
-                        accumulate);                                                               \
+                g_block(groups, has_min, y + row, y_stride, at, panel, k, rows - row, column,      \
+                        cols, accumulate);                                                         \
+        }                                                                                          \
     }
-GEMM(gemm_g32, 32, 0)
-GEMM(gemm_g32_min, 32, 1)
-GEMM(gemm_g16, 16, 0)
-GEMM(gemm_g16_min, 16, 1)
+GEMM(gemm_g32, 1, 0)
+GEMM(gemm_g32_min, 1, 1)
+GEMM(gemm_g16, 2, 0)
+GEMM(gemm_g16_min, 2, 1)

@@ -13,6 +13,7 @@
 LK_BEGIN_AVX2
 
 #include "../k_quants_avx2.h"
+#include "tile_avx2.h"
 
 #define ROWS 8 /* that fill a vector */
 
@@ -50,41 +51,41 @@ static __attribute__((noinline)) void transpose(void *out, const void *rows) {
     }
 }
 
-/* Rows r .. r + 7 of the tile, of which the first n are those at w. */
-LK_INLINE void unpack_half(k_load_fn load, size_t bytes, int n_scale, int n_min, uint8_t *q,
-                           float *scale, float *min, const uint8_t *w, size_t w_stride, int k,
-                           int n) {
+/* Eight rows of a tile, of which the first n are those at w. */
+LK_INLINE void unpack_half(k_load_fn load, size_t bytes, int n_scale, int n_min,
+                           const lk_tile *tile, const uint8_t *w, size_t w_stride, int k, int n) {
     k_rows half;
     memset(&half, 0, sizeof half);
     for (int i = 0; i < k; i += LK_QK256, w += bytes) {
+        const lk_tile t = lk_tile_from(tile, i, n_scale == 1 ? 32 : 16);
         for (int r = 0; r < n; r++)
             load(&half, r, w + (size_t)r * w_stride);
-        for (int j = 0; j < 8; j++, q += 32 * LK_TILE_ROWS)
-            transpose(q, half.q[j]);
-        for (int j = 0; j < n_scale; j++, scale += 8 * LK_TILE_ROWS)
-            transpose(scale, half.scale[j]);
-        for (int j = 0; j < n_min; j++, min += 8 * LK_TILE_ROWS)
-            transpose(min, half.min[j]);
+        for (int j = 0; j < 8; j++)
+            transpose(t.q + 32 * LK_TILE_ROWS * j, half.q[j]);
+        for (int j = 0; j < n_scale; j++)
+            transpose(t.scale + 8 * LK_TILE_ROWS * j, half.scale[j]);
+        for (int j = 0; j < n_min; j++)
+            transpose(t.min + 8 * LK_TILE_ROWS * j, half.min[j]);
     }
 }
 
 /* n_scale and n_min: vectors of eight in a super-block. */
-LK_INLINE void unpack_all(k_load_fn load, size_t bytes, int n_scale, int n_min, uint8_t *q,
-                          float *scale, float *min, const void *w, size_t w_stride, int k,
-                          int rows) {
+LK_INLINE void unpack_all(k_load_fn load, size_t bytes, int n_scale, int n_min, const lk_tile *tile,
+                          const uint8_t *w, size_t w_stride, int k, int rows) {
     for (int r = 0; r < LK_TILE_ROWS; r += ROWS) {
-        int n = rows - r < 0 ? 0 : rows - r < ROWS ? rows - r : ROWS;
-        const uint8_t *first = (const uint8_t *)w + (n > 0 ? (size_t)r * w_stride : 0);
-        unpack_half(load, bytes, n_scale, n_min, q + 4 * r, scale + r, n_min ? min + r : NULL,
-                    first, w_stride, k, n);
+        const int n = rows - r < 0 ? 0 : rows - r < ROWS ? rows - r : ROWS;
+        const lk_tile t = lk_tile_rows(tile, r);
+        unpack_half(load, bytes, n_scale, n_min, &t, w + (n > 0 ? (size_t)r * w_stride : 0),
+                    w_stride, k, n);
     }
+    lk_tile_starts(tile, k, n_scale == 1 ? 32 : 16);
 }
 
-/* The eight vectors of one row go to its places. */
-LK_INLINE void put_quants(k_rows *rows, int r, const __m256i q[8]) {
+/* The eight vectors of one row go to its places, less the zero point. */
+LK_INLINE void put_quants(k_rows *rows, int r, const __m256i q[8], const int zero) {
 #pragma GCC unroll 8
     for (int j = 0; j < 8; j++)
-        rows->q[j][r] = q[j];
+        rows->q[j][r] = zero ? _mm256_sub_epi8(q[j], _mm256_set1_epi8((char)zero)) : q[j];
 }
 
 LK_INLINE void put_u8(__m256 to[2][ROWS], int r, __m128i x_u8x16, uint16_t d) {
@@ -115,7 +116,7 @@ LK_INLINE void load_q2_K(k_rows *rows, int r, const void *super_block) {
     __m128i both = _mm_loadu_si128((const __m128i *)w->scales);
     __m256i q[8];
     lk_quants_q2_K(q, w);
-    put_quants(rows, r, q);
+    put_quants(rows, r, q, 0);
     put_u8(rows->scale, r, _mm_and_si128(both, low4), w->d);
     put_u8(rows->min, r, _mm_and_si128(_mm_srli_epi16(both, 4), low4), w->dmin);
 }
@@ -124,7 +125,7 @@ LK_INLINE void load_q3_K(k_rows *rows, int r, const void *super_block) {
     const block_q3_K *w = (const block_q3_K *)super_block;
     __m256i q[8];
     lk_quants_q3_K(q, w);
-    put_quants(rows, r, q);
+    put_quants(rows, r, q, LK_ZERO_Q3_K);
     put_i8(rows->scale, r, lk_scales_signed_q3_K(w), w->d);
 }
 
@@ -132,7 +133,7 @@ LK_INLINE void load_q4_K(k_rows *rows, int r, const void *super_block) {
     const block_q4_K *w = (const block_q4_K *)super_block;
     __m256i q[8];
     lk_quants_q4_K(q, w);
-    put_quants(rows, r, q);
+    put_quants(rows, r, q, 0);
     put_head32(rows, r, w->scales, w->d, w->dmin);
 }
 
@@ -140,7 +141,7 @@ LK_INLINE void load_q5_K(k_rows *rows, int r, const void *super_block) {
     const block_q5_K *w = (const block_q5_K *)super_block;
     __m256i q[8];
     lk_quants_q5_K(q, w);
-    put_quants(rows, r, q);
+    put_quants(rows, r, q, 0);
     put_head32(rows, r, w->scales, w->d, w->dmin);
 }
 
@@ -148,15 +149,14 @@ LK_INLINE void load_q6_K(k_rows *rows, int r, const void *super_block) {
     const block_q6_K *w = (const block_q6_K *)super_block;
     __m256i q[8];
     lk_quants_q6_K(q, w);
-    put_quants(rows, r, q);
+    put_quants(rows, r, q, LK_ZERO_Q6_K);
     put_i8(rows->scale, r, lk_scales_signed_q6_K(w), w->d);
 }
 
 #define UNPACK(name, n_scale, n_min)                                                               \
-    void unpack_##name##_avx2(uint8_t *q, float *scale, float *min, const void *w,                 \
-                              size_t w_stride, int k, int rows) {                                  \
-        unpack_all(load_##name, sizeof(block_##name), n_scale, n_min, q, scale, min, w, w_stride,  \
-                   k, rows);                                                                       \
+    void unpack_##name##_avx2(const lk_tile *tile, const void *w, size_t w_stride, int k,          \
+                              int rows) {                                                          \
+        unpack_all(load_##name, sizeof(block_##name), n_scale, n_min, tile, w, w_stride, k, rows); \
     }
 
 UNPACK(q2_K, 2, 2)

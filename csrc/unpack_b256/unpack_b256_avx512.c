@@ -13,6 +13,7 @@
 LK_BEGIN_AVX512
 
 #include "../k_quants_avx512.h"
+#include "tile_avx512.h"
 
 /* One super-block of 16 rows. */
 typedef struct {
@@ -52,37 +53,34 @@ static __attribute__((noinline)) void transpose(void *low, void *high, const __m
     }
 }
 
-LK_INLINE void unpack_all(k_load_fn load, size_t bytes, int group, int has_min, uint8_t *q,
-                          float *scale, float *min, const void *w, size_t w_stride, int k,
-                          int rows) {
-    const uint8_t *block = (const uint8_t *)w;
-    k_rows tile;
-    memset(&tile, 0, sizeof tile);
-    for (int i = 0; i < k; i += LK_QK256, block += bytes) {
-        for (int r = 0; r < rows; r++)
-            load(&tile, r, block + (size_t)r * w_stride);
-        for (int j = 0; j < 4; j++, q += 64 * LK_TILE_ROWS)
-            transpose(q, q + 32 * LK_TILE_ROWS, tile.q[j]);
+LK_INLINE void unpack_all(k_load_fn load, size_t bytes, const int group, int has_min,
+                          const lk_tile *tile, const uint8_t *w, size_t w_stride, int k, int n) {
+    k_rows rows;
+    memset(&rows, 0, sizeof rows);
+    for (int i = 0; i < k; i += LK_QK256, w += bytes) {
+        const lk_tile t = lk_tile_from(tile, i, group);
+        for (int r = 0; r < n; r++)
+            load(&rows, r, w + (size_t)r * w_stride);
+        for (int j = 0; j < 4; j++) {
+            int8_t *q = t.q + 64 * LK_TILE_ROWS * j;
+            transpose(q, q + 32 * LK_TILE_ROWS, rows.q[j]);
+        }
         if (group == 32) {
-            transpose(scale, min, tile.scale);
-            scale += 8 * LK_TILE_ROWS;
-            min += 8 * LK_TILE_ROWS;
+            transpose(t.scale, t.min, rows.scale);
             continue;
         }
-        transpose(scale, scale + 8 * LK_TILE_ROWS, tile.scale);
-        scale += 16 * LK_TILE_ROWS;
-        if (has_min) {
-            transpose(min, min + 8 * LK_TILE_ROWS, tile.min);
-            min += 16 * LK_TILE_ROWS;
-        }
+        transpose(t.scale, t.scale + 8 * LK_TILE_ROWS, rows.scale);
+        if (has_min)
+            transpose(t.min, t.min + 8 * LK_TILE_ROWS, rows.min);
     }
+    lk_tile_starts(tile, k, group);
 }
 
-/* The four vectors of one row go to its places. */
-LK_INLINE void put_quants(k_rows *rows, int r, const __m512i q[4]) {
+/* The four vectors of one row go to its places, less the zero point. */
+LK_INLINE void put_quants(k_rows *rows, int r, const __m512i q[4], const int zero) {
 #pragma GCC unroll 4
     for (int j = 0; j < 4; j++)
-        rows->q[j][r] = q[j];
+        rows->q[j][r] = zero ? _mm512_sub_epi8(q[j], _mm512_set1_epi8((char)zero)) : q[j];
 }
 
 LK_INLINE __m512i scaled(__m512 x, __m512 d) {
@@ -96,7 +94,7 @@ LK_INLINE void load_q2_K(k_rows *rows, int r, const void *super_block) {
     __m128i m = _mm_and_si128(_mm_srli_epi16(both, 4), low4);
     __m512i q[4];
     lk_quants_q2_K(q, w);
-    put_quants(rows, r, q);
+    put_quants(rows, r, q, 0);
     both = _mm_and_si128(both, low4);
     rows->scale[r] = scaled(lk_u8_to_f32(both), lk_half_to_f32x16(w->d));
     rows->min[r] = scaled(lk_u8_to_f32(m), lk_half_to_f32x16(w->dmin));
@@ -106,7 +104,7 @@ LK_INLINE void load_q3_K(k_rows *rows, int r, const void *super_block) {
     const block_q3_K *w = (const block_q3_K *)super_block;
     __m512i q[4];
     lk_quants_q3_K(q, w);
-    put_quants(rows, r, q);
+    put_quants(rows, r, q, LK_ZERO_Q3_K);
     rows->scale[r] = scaled(lk_i8_to_f32(lk_scales_signed_q3_K(w)), lk_half_to_f32x16(w->d));
 }
 
@@ -121,14 +119,14 @@ LK_INLINE void load_head32(k_rows *rows, int r, const void *super_block) {
 LK_INLINE void load_q4_K(k_rows *rows, int r, const void *super_block) {
     __m512i q[4];
     lk_quants_q4_K(q, super_block);
-    put_quants(rows, r, q);
+    put_quants(rows, r, q, 0);
     load_head32(rows, r, super_block);
 }
 
 LK_INLINE void load_q5_K(k_rows *rows, int r, const void *super_block) {
     __m512i q[4];
     lk_quants_q5_K(q, super_block);
-    put_quants(rows, r, q);
+    put_quants(rows, r, q, 0);
     load_head32(rows, r, super_block);
 }
 
@@ -136,15 +134,14 @@ LK_INLINE void load_q6_K(k_rows *rows, int r, const void *super_block) {
     const block_q6_K *w = (const block_q6_K *)super_block;
     __m512i q[4];
     lk_quants_q6_K(q, w);
-    put_quants(rows, r, q);
+    put_quants(rows, r, q, LK_ZERO_Q6_K);
     rows->scale[r] = scaled(lk_i8_to_f32(lk_scales_signed_q6_K(w)), lk_half_to_f32x16(w->d));
 }
 
 #define UNPACK(name, group, has_min)                                                               \
-    void unpack_##name##_avx512(uint8_t *q, float *scale, float *min, const void *w,               \
-                                size_t w_stride, int k, int rows) {                                \
-        unpack_all(load_##name, sizeof(block_##name), group, has_min, q, scale, min, w, w_stride,  \
-                   k, rows);                                                                       \
+    void unpack_##name##_avx512(const lk_tile *tile, const void *w, size_t w_stride, int k,        \
+                                int rows) {                                                        \
+        unpack_all(load_##name, sizeof(block_##name), group, has_min, tile, w, w_stride, k, rows); \
     }
 
 UNPACK(q2_K, 16, 1)

@@ -7,6 +7,7 @@
 
 #if LK_ARM
 #include "../k_quants_neon.h"
+#include "tile_neon.h"
 
 /* The four rows' vectors to v[i] at `to` + i * stride bytes, transposed in units of 32 bits. */
 LK_INLINE void store_side_by_side(void *to, size_t stride, uint32x4_t v[4]) {
@@ -16,14 +17,16 @@ LK_INLINE void store_side_by_side(void *to, size_t stride, uint32x4_t v[4]) {
         vst1q_u8((uint8_t *)to + i * stride, vreinterpretq_u8_u32(v[i]));
 }
 
-LK_INLINE void unpack_codes(k_type type, uint8_t *q, const uint8_t *w, size_t w_stride,
+LK_INLINE void unpack_codes(k_type type, int8_t *q, const uint8_t *w, size_t w_stride,
                             const int rows) {
+    const uint8x16_t zero = vdupq_n_u8((uint8_t)k_zero(type));
     LK_UNROLL
     for (int i = 0; i < 16; i++) {
         uint32x4_t v[4];
         LK_UNROLL
         for (int r = 0; r < 4; r++)
-            v[r] = r < rows ? vreinterpretq_u32_u8(k_codes16(type, w + r * w_stride, i / 2, i % 2))
+            v[r] = r < rows ? vreinterpretq_u32_u8(
+                                  vsubq_u8(k_codes16(type, w + r * w_stride, i / 2, i % 2), zero))
                             : vdupq_n_u32(0);
         store_side_by_side(q + 16 * i * LK_TILE_ROWS, 4 * LK_TILE_ROWS, v);
     }
@@ -46,10 +49,12 @@ LK_INLINE void unpack_floats(float *to, const int8x16_t bytes[4], const float fa
     }
 }
 
-LK_INLINE void unpack_rows(k_type type, uint8_t *q, float *scale, float *min, const uint8_t *w,
-                           size_t w_stride, int k, const int rows) {
+/* Four rows, of which `rows` exist. */
+LK_INLINE void unpack_rows(k_type type, const lk_tile *tile, const uint8_t *w, size_t w_stride,
+                           int k, const int rows) {
     const int groups = LK_QK256 / k_group(type);
     for (int e = 0; e < k; e += LK_QK256, w += k_bytes(type)) {
+        const lk_tile t = lk_tile_from(tile, e, k_group(type));
         int8x16_t scales[4], mins[4];
         float d[4] = {0}, dmin[4] = {0};
         LK_UNROLL
@@ -63,28 +68,29 @@ LK_INLINE void unpack_rows(k_type type, uint8_t *q, float *scale, float *min, co
                 dmin[r] = s.dmin;
             }
         }
-        unpack_codes(type, q + e * LK_TILE_ROWS, w, w_stride, rows);
-        unpack_floats(scale + e / k_group(type) * LK_TILE_ROWS, scales, d, groups);
+        unpack_codes(type, t.q, w, w_stride, rows);
+        unpack_floats(t.scale, scales, d, groups);
         if (k_has_min(type))
-            unpack_floats(min + e / k_group(type) * LK_TILE_ROWS, mins, dmin, groups);
+            unpack_floats(t.min, mins, dmin, groups);
     }
 }
 
-LK_INLINE void unpack(k_type type, uint8_t *q, float *scale, float *min, const uint8_t *w,
-                      size_t w_stride, int k, int rows) {
+LK_INLINE void unpack(k_type type, const lk_tile *tile, const uint8_t *w, size_t w_stride, int k,
+                      int rows) {
     for (int r = 0; r < LK_TILE_ROWS; r += 4) {
-        float *to = k_has_min(type) ? min + r : min;
+        const lk_tile t = lk_tile_rows(tile, r);
         if (rows - r >= 4)
-            unpack_rows(type, q + 4 * r, scale + r, to, w + r * w_stride, w_stride, k, 4);
+            unpack_rows(type, &t, w + r * w_stride, w_stride, k, 4);
         else
-            unpack_rows(type, q + 4 * r, scale + r, to, w + r * w_stride, w_stride, k, rows - r);
+            unpack_rows(type, &t, w + r * w_stride, w_stride, k, rows - r);
     }
+    lk_tile_starts(tile, k, k_group(type));
 }
 
 #define UNPACK(type)                                                                               \
-    void unpack_##type##_neon(uint8_t *q, float *scale, float *min, const void *w,                 \
-                              size_t w_stride, int k, int rows) {                                  \
-        unpack(K_##type, q, scale, min, w, w_stride, k, rows);                                     \
+    void unpack_##type##_neon(const lk_tile *tile, const void *w, size_t w_stride, int k,          \
+                              int rows) {                                                          \
+        unpack(K_##type, tile, w, w_stride, k, rows);                                              \
     }
 K_TYPES(UNPACK)
 #endif

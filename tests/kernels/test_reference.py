@@ -40,7 +40,8 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "act": (None, P, P, I, I),
     "dot": (None, P),
     "row": (None, P, P, I),
-    "unpack": (None, P, P, P, P, Z, I, I),
+    "panel": (None, P, I, P, I),
+    "unpack": (None, P, P, Z, I, I),
     "gemm": (None, P, Z, P, P, I, I, I, I),
     "attn": (None, P),
     "rmsnorm": (None, P, P, P, I, F),
@@ -54,7 +55,14 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
 
 
 class Tile(ctypes.Structure):
-    _fields_ = [("q", P), ("scale", P), ("min", P), ("zero", ctypes.c_int32)]
+    _fields_ = [
+        ("q", P), ("start", P), ("scale", P), ("min", P), ("q_max", ctypes.c_int32),
+    ]  # fmt: skip
+
+
+def tile_of(q: np.ndarray, start: np.ndarray, scale: np.ndarray, low: np.ndarray | None) -> Tile:
+    addresses = [a.ctypes.data for a in (q, start, scale)]
+    return Tile(*addresses, None if low is None else low.ctypes.data, int(abs(q).max()))
 
 
 class AttnTile(ctypes.Structure):
@@ -172,9 +180,10 @@ def run_dot(
 def unpacked(scalar: Callable[[str], Kernel], kind: str, w: np.ndarray, k: int) -> tuple[Any, ...]:
     """(q, scale, min) of one row in float64, scale and min repeated for each element."""
     group = 16 if kind in GROUP_16 else 32
-    q = np.zeros((k // 4, 16, 4), np.uint8)
+    q, start = np.zeros((k // 4, 16, 4), np.int8), np.zeros((k // group, 16), np.int32)
     scale, low = np.zeros((2, k // group, 16), np.float32)
-    scalar(slot("unpack", kind))(q, scale, low, w, 0, k, 1)
+    tile = tile_of(q, start, scale, low)
+    scalar(slot("unpack", kind))(ctypes.addressof(tile), w, 0, k, 1)
     per_element = [np.repeat(a[:, 0].astype(np.float64), group) for a in (scale, low)]
     return q[:, 0, :].reshape(-1).astype(np.float64), *per_element
 
@@ -195,12 +204,15 @@ def test_unpacked_tiles_stand_for_the_same_weights(
 ) -> None:
     k, group = 512, 16 if kind in GROUP_16 else 32
     w = random_rows(kind, 11, k)
-    q = np.full((k // 4, 16, 4), 99, np.uint8)
+    q, start = np.full((k // 4, 16, 4), 99, np.int8), np.full((k // group, 16), 99, np.int32)
     scale, low = np.full((2, k // group, 16), np.nan, np.float32)
-    scalar(slot("unpack", kind))(q, scale, low, w, w.shape[1], k, 11)
+    tile = tile_of(q, start, scale, low)
+    scalar(slot("unpack", kind))(ctypes.addressof(tile), w, w.shape[1], k, 11)
     assert not q[:, 11:].any()
     assert not scale[:, 11:].any()
-    codes = q.transpose(1, 0, 2).reshape(16, k)[:11].astype(np.float64) - ZERO.get(kind, 0)
+    sums = q.astype(np.int32).reshape(k // group, -1, 16, 4).sum(axis=(1, 3))
+    np.testing.assert_array_equal(start, -128 * sums)
+    codes = q.transpose(1, 0, 2).reshape(16, k)[:11].astype(np.float64)
     scales = np.repeat(scale.T[:11].astype(np.float64), group, axis=1)
     lows = np.zeros_like(scales)
     if kind in WITH_MIN:
@@ -243,8 +255,8 @@ def test_quantised_dots_match_float64(scalar: Callable[[str], Kernel], kind: str
     for r in range(rows):
         q, scale, low = unpacked(scalar, kind, w[r], k)
         zero = ZERO.get(kind, 0)
-        exact = np.dot(scale * (q - zero) - low, a)
-        terms = abs(scale) * (q + zero) + abs(low)
+        exact = np.dot(scale * q - low, a)
+        terms = abs(scale) * (q + 2 * zero) + abs(low)
         n_terms = 2 * k / (16 if kind in GROUP_16 else 32)
         assert abs(float(y[r]) - exact) <= (n_terms + 6) * U * np.dot(terms, abs(a))
 
@@ -260,41 +272,54 @@ def test_float_dots_match_float64(scalar: Callable[[str], Kernel], kind: str) ->
     assert (abs(y - x.astype(np.float64) @ weights.T) <= bound).all()
 
 
+# A step of 32 elements of a panel (csrc/kernels.h).
+PANEL = np.dtype([("q", "u1", (12, 32)), ("d", "f4", 12), ("s32", "f4", 12), ("s16", "f4", (2, 12))])
+
+
+def test_a_column_of_a_panel_holds_the_codes_of_a_row(scalar: Callable[[str], Kernel]) -> None:
+    k = 256
+    panel, x = np.zeros(k // 32, PANEL), rng().standard_normal(k).astype(np.float32)
+    scalar("panel_q8")(panel, 5, x, k)
+    (row,) = quantised(scalar, x, 0)
+    np.testing.assert_array_equal(panel["q"][:, 5].reshape(-1), row["q"].astype(np.int32) + 128)
+    np.testing.assert_array_equal(panel["d"][:, 5], row["d"])
+    np.testing.assert_array_equal(panel["s32"][:, 5], row["s32"])
+    np.testing.assert_array_equal(panel["s16"][:, :, 5].reshape(-1), row["s16"])
+
+
 @pytest.mark.parametrize(
-    ("name", "zero", "top"),
-    [("g32", 8, 15), ("g32", 128, 255), ("g32_min", 0, 31), ("g16", 32, 63), ("g16_min", 0, 3)],
+    ("name", "bottom", "top"),
+    [("g32", -8, 7), ("g32", -128, 127), ("g32_min", 0, 31), ("g16", -32, 31), ("g16_min", 0, 3)],
 )
 def test_tile_products_match_float64(
-    scalar: Callable[[str], Kernel], name: str, zero: int, top: int
+    scalar: Callable[[str], Kernel], name: str, bottom: int, top: int
 ) -> None:
-    k, group, random = 256, int(name[1:3]), rng()
-    q = random.integers(0, top + 1, (k // 4, 16, 4), dtype=np.uint8)
-    scale, low = random.standard_normal((2, k // group, 16)).astype(np.float32)
-    codes = random.integers(-127, 128, (k // 32, 12, 32), dtype=np.int8)
-    block = np.dtype(
-        [
-            ("q", "i1", (12, 32)),
-            ("d", "f4", 12),
-            ("lo", "i4", 12),
-            ("hi", "i4", 12),
-            ("all", "i4", 12),
-        ]
-    )
-    panel = np.zeros(k // 32, block)
-    panel["q"], panel["d"] = codes, random.random((k // 32, 12))
-    panel["lo"], panel["hi"] = codes[..., :16].sum(2), codes[..., 16:].sum(2)
-    panel["all"] = panel["lo"] + panel["hi"]
-    minima = low.ctypes.data if name.endswith("min") else None
-    tile = Tile(q.ctypes.data, scale.ctypes.data, minima, zero)
-    y = np.ones((12, 16), np.float32)
-    scalar(f"gemm_{name}")(y, 16, ctypes.addressof(tile), panel, k, 16, 12, 1)
+    k, rows, group, random = 256, 32, int(name[1:3]), rng()
+    q = random.integers(bottom, top + 1, (2, k // 4, 16, 4), dtype=np.int8)
+    scale, low = random.standard_normal((2, 2, k // group, 16)).astype(np.float32)
+    sums = q.astype(np.int32).reshape(2, k // group, -1, 16, 4).sum(axis=(2, 4))
+    start = np.ascontiguousarray(-128 * sums, np.int32)
+    has_min = name.endswith("min")
+    tiles = (Tile * 2)(*[
+        tile_of(q[t], start[t], scale[t], low[t] if has_min else None) for t in range(2)
+    ])  # fmt: skip
+    panel = np.zeros(k // 32, PANEL)
+    a = random.standard_normal((12, k)).astype(np.float32)
+    for c in range(12):
+        scalar("panel_q8")(panel, c, a[c], k)
+    y = np.ones((12, rows), np.float32)
+    scalar(f"gemm_{name}")(y, rows, ctypes.addressof(tiles), panel, k, rows, 12, 1)
 
-    w = q.transpose(1, 0, 2).reshape(16, k).astype(np.float64)
-    scales = np.repeat(scale.T.astype(np.float64), group, axis=1)
-    lows = np.repeat(low.T.astype(np.float64), group, axis=1) * (minima is not None)
-    a = (codes * panel["d"][..., None].astype(np.float64)).transpose(1, 0, 2).reshape(12, k)
-    exact = 1 + a @ (scales * (w - zero) - lows).T
-    terms = 1 + abs(a) @ (abs(scales) * (w + zero) + abs(lows)).T
+    w = q.transpose(0, 2, 1, 3).reshape(rows, k).astype(np.float64)
+    scales, lows = (
+        np.repeat(t.transpose(0, 2, 1).reshape(rows, -1).astype(np.float64), group, axis=1)
+        for t in (scale, low)
+    )
+    lows *= has_min
+    codes = panel["q"].astype(np.float64).transpose(1, 0, 2).reshape(12, k) - 128
+    a64 = codes * np.repeat(panel["d"].T.astype(np.float64), 32, axis=1)
+    exact = 1 + a64 @ (scales * w - lows).T
+    terms = 1 + abs(a64) @ (abs(scales * w) + abs(lows)).T
     assert (abs(y - exact) <= (2 * k / group + 6) * U * terms).all()
 
 

@@ -1,4 +1,4 @@
-/* act_q8: the records of a row in either order, bit for bit. */
+/* act_q8, panel_q8: records in either order, a column of a panel; bit for bit. */
 #include "check.h"
 
 static const char *const contents[] = {"random", "zero blocks", "tiny",
@@ -45,6 +45,27 @@ void check_lk_act_fn(const check_kernel *kernel) {
             ((lk_act_fn)kernel->fn)((lk_act_block *)got, x, k, order);
             check_canaries();
             check_equal_bytes("the row", got, want, lk_act_bytes(k));
+        }
+    }
+}
+
+void check_lk_panel_fn(const check_kernel *kernel) {
+    static const int blocks[] = {1, 2, 3, 8, 9};
+    for (int i = 0; i < CHECK_COUNT(blocks) * CHECK_COUNT(contents); i++) {
+        int content = i % CHECK_COUNT(contents), k = 32 * blocks[i / CHECK_COUNT(contents)];
+        for (int column = 0; column < LK_PANEL_COLS; column++) {
+            int offset = 4 * check_below(8) - 4;
+            check_case("k = %d, %s, column %d, x %s %d", k, contents[content], column,
+                       offset < 0 ? "at the end" : "from byte", offset);
+            float *x = check_at("x", (size_t)k * 4, offset);
+            fill(x, k, content);
+            size_t bytes = sizeof(lk_panel_block) * (size_t)(k / 32);
+            float *want = check_output("the scalar panel", bytes / 4);
+            float *got = check_output("the panel", bytes / 4);
+            ((lk_panel_fn)kernel->scalar)((lk_panel_block *)want, column, x, k);
+            ((lk_panel_fn)kernel->fn)((lk_panel_block *)got, column, x, k);
+            check_canaries();
+            check_equal_bytes("the panel", got, want, bytes);
         }
     }
 }

@@ -26,20 +26,20 @@ static int unpack_slot_of(const check_weight *type) {
 
 /* sum |term| of row . x, the zero point and the minimum being terms of their own. */
 static double magnitude(const check_weight *type, const void *row, const lk_act_block *x, int k) {
-    static uint8_t q[LK_TILE_ROWS * LONGEST];
+    static int8_t q[LK_TILE_ROWS * LONGEST];
+    static int32_t start[LK_TILE_ROWS * LONGEST / 16];
     static float scale[LK_TILE_ROWS * LONGEST / 16], min[LK_TILE_ROWS * LONGEST / 16];
     lk_fn unpack = lk_kernel_at(unpack_slot_of(type), LK_LEVEL_SCALAR);
     if (!unpack)
         check_fail("unpack_%s has no scalar version, which this check needs", type->name);
-    ((lk_unpack_fn)unpack)(q, scale, min, row, 0, k, 1);
+    ((lk_unpack_fn)unpack)(&(lk_tile){q, start, scale, min, 0}, row, 0, k, 1);
     double sum = 0.0;
     for (int i = 0; i < k; i++) {
-        int g = i / type->group;
+        int g = i / type->group, code = q[i / 4 * 4 * LK_TILE_ROWS + i % 4] + type->zero;
         const lk_act_block *block = &x[i / 256];
         double a =
             fabs((double)block->d[i % 256 / 32] * block->q[lk_act_place(type->order, i % 256)]);
-        double w = fabs((double)scale[g * LK_TILE_ROWS]) *
-                   (q[i / 4 * 4 * LK_TILE_ROWS + i % 4] + type->zero);
+        double w = fabs((double)scale[g * LK_TILE_ROWS]) * (code + type->zero);
         sum += a * (w + (type->min_max ? fabs((double)min[g * LK_TILE_ROWS]) : 0.0));
     }
     return sum;

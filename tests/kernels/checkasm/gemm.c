@@ -1,12 +1,12 @@
 /*
- * gemm_gG[_min]: tiles as the unpack slots make them (zero points and largest codes of the real
- * types) on panels with unused columns at zero. Exact scales: bit for bit; others: the bound of
- * check.h, terms being one (two with minima) per group and the value accumulated onto.
+ * gemm_gG[_min]: one or two tiles as the unpack slots make them (signs and largest codes of the
+ * real types) on panels with unused columns at zero. Exact scales: bit for bit; others: the bound
+ * of check.h, terms being one (two with minima) per group and the value accumulated onto.
  */
 #include "check.h"
 
 typedef struct {
-    int zero, q_max;
+    int q_min, q_max;
 } codes;
 
 typedef struct {
@@ -15,76 +15,99 @@ typedef struct {
     codes q;
 } shape;
 
-static void fill_tile(const shape *s, uint8_t *q, float *scale, float *min) {
-    for (int i = 0; i < s->k * LK_TILE_ROWS; i++)
-        q[i] = (uint8_t)(s->extreme ? s->q.q_max * check_below(2) : check_below(s->q.q_max + 1));
-    for (int i = 0; i < s->k / s->group * LK_TILE_ROWS; i++) {
-        scale[i] = s->exact ? (check_below(2) ? 1.0f : -1.0f) : check_wide(-20, 10);
-        min[i] = s->exact ? (float)(check_below(5) - 2) : check_wide(-20, 10);
+/* Rows that a matrix lacks are zero. */
+static void fill_tile(const shape *s, const lk_tile *t, int rows) {
+    for (int i = 0; i < s->k * LK_TILE_ROWS; i++) {
+        const int span = s->q.q_max - s->q.q_min;
+        const int code = s->q.q_min + (s->extreme ? span * check_below(2) : check_below(span + 1));
+        t->q[i] = (int8_t)(i / 4 % LK_TILE_ROWS < rows ? code : 0);
     }
-    for (int i = 0; i < s->k * LK_TILE_ROWS; i++) /* rows that a matrix lacks are zero */
-        if (i / 4 % LK_TILE_ROWS >= s->rows)
-            q[i] = 0;
-    for (int i = 0; i < s->k / s->group * LK_TILE_ROWS; i++)
-        if (i % LK_TILE_ROWS >= s->rows)
-            scale[i] = min[i] = 0.0f;
+    for (int i = 0; i < s->k / s->group * LK_TILE_ROWS; i++) {
+        const int g = i / LK_TILE_ROWS, r = i % LK_TILE_ROWS;
+        t->scale[i] = s->exact ? (check_below(2) ? 1.0f : -1.0f) : check_wide(-20, 10);
+        t->start[i] = 0;
+        for (int e = g * s->group; e < (g + 1) * s->group; e++)
+            t->start[i] -= 128 * t->q[(e / 4 * LK_TILE_ROWS + r) * 4 + e % 4];
+        if (t->min)
+            t->min[i] = s->exact ? (float)(check_below(5) - 2) : check_wide(-20, 10);
+        if (r >= rows) {
+            t->scale[i] = 0.0f;
+            if (t->min)
+                t->min[i] = 0.0f;
+        }
+    }
 }
 
 static void fill_panel(const shape *s, lk_panel_block *panel) {
     memset(panel, 0, sizeof *panel * (size_t)(s->k / 32));
     for (lk_panel_block *b = panel; b < panel + s->k / 32; b++) {
         for (int c = 0; c < s->cols; c++) {
+            int sum[2] = {0, 0};
             b->d[c] = s->exact ? 1.0f : fabsf(check_wide(-10, 5));
             for (int i = 0; i < 32; i++) {
                 int q = s->extreme ? (check_below(8) ? 127 : -127) : check_below(255) - 127;
-                b->q[c][i] = (int8_t)q;
-                *(i < 16 ? &b->sum_lo[c] : &b->sum_hi[c]) += q;
+                b->q[c][i] = (uint8_t)(q + 128);
+                sum[i / 16] += q;
             }
-            b->sum[c] = b->sum_lo[c] + b->sum_hi[c];
+            b->s16[0][c] = b->d[c] * (float)sum[0];
+            b->s16[1][c] = b->d[c] * (float)sum[1];
+            b->s32[c] = b->d[c] * (float)(sum[0] + sum[1]);
         }
     }
 }
 
-static double magnitude(const shape *s, const lk_tile *tile, const lk_panel_block *panel, int r,
+static double magnitude(const shape *s, const lk_tile *tiles, const lk_panel_block *panel, int row,
                         int c) {
+    const lk_tile *t = &tiles[row / LK_TILE_ROWS];
+    const int r = row % LK_TILE_ROWS;
     double sum = 0.0;
     for (int i = 0; i < s->k; i++) {
         int g = i / s->group * LK_TILE_ROWS + r;
-        double a = fabs((double)panel[i / 32].d[c] * panel[i / 32].q[c][i % 32]);
-        double w = fabs((double)tile->scale[g]) *
-                   (tile->q[(i / 4 * LK_TILE_ROWS + r) * 4 + i % 4] + tile->zero);
-        sum += a * (w + (s->has_min ? fabs((double)tile->min[g]) : 0.0));
+        double a = fabs((double)panel[i / 32].d[c] * (panel[i / 32].q[c][i % 32] - 128));
+        double w = fabs((double)t->scale[g] * t->q[(i / 4 * LK_TILE_ROWS + r) * 4 + i % 4]);
+        sum += a * (w + (t->min ? fabs((double)t->min[g]) : 0.0));
     }
     return sum;
 }
 
+static lk_tile new_tile(const shape *s, int offset) {
+    size_t n_scales = (size_t)(s->k / s->group) * LK_TILE_ROWS;
+    int floats = offset < 0 ? -1 : offset * 4;
+    return (lk_tile){
+        .q = check_at("q", (size_t)s->k * LK_TILE_ROWS, offset),
+        .start = check_at("start", n_scales * 4, floats),
+        .scale = check_at("scale", n_scales * 4, floats),
+        .min = s->has_min ? check_at("min", n_scales * 4, floats) : NULL,
+        .q_max = s->q.q_max > -s->q.q_min ? s->q.q_max : -s->q.q_min,
+    };
+}
+
 static void run(const check_kernel *kernel, const shape *s, int offset) {
-    check_case("k = %d, rows = %d, cols = %d, accumulate = %d, zero = %d, codes to %d, %s scales, "
-               "%s codes, tile %s %d",
-               s->k, s->rows, s->cols, s->accumulate, s->q.zero, s->q.q_max,
+    check_case("k = %d, rows = %d, cols = %d, accumulate = %d, codes %d to %d, %s scales, "
+               "%s codes, tiles %s %d",
+               s->k, s->rows, s->cols, s->accumulate, s->q.q_min, s->q.q_max,
                s->exact ? "exact" : "random", s->extreme ? "extreme" : "random",
                offset < 0 ? "at the end" : "from byte", offset);
-    size_t n_scales = (size_t)(s->k / s->group) * LK_TILE_ROWS;
-    uint8_t *q = check_at("q", (size_t)s->k * LK_TILE_ROWS, offset);
-    float *scale = check_at("scale", n_scales * 4, offset < 0 ? -1 : offset * 4);
-    float *min = check_at("min", n_scales * 4, offset < 0 ? -1 : offset * 4);
     size_t panel_bytes = sizeof(lk_panel_block) * (size_t)(s->k / 32);
     lk_panel_block *panel = check_at("panel", panel_bytes, offset < 0 ? -1 : offset * 4);
-    fill_tile(s, q, scale, min);
+    lk_tile tiles[2];
+    for (int t = 0; t < 2 && s->rows > LK_TILE_ROWS * t; t++) {
+        tiles[t] = new_tile(s, offset);
+        fill_tile(s, &tiles[t], s->rows - LK_TILE_ROWS * t);
+    }
     fill_panel(s, panel);
-    lk_tile tile = {q, scale, s->has_min ? min : NULL, s->q.zero};
 
     int y_stride = s->rows + check_below(3), n = y_stride * (s->cols - 1) + s->rows;
     float *want = check_output("scalar y", (size_t)n), *got = check_output("y", (size_t)n);
-    float start[LK_PANEL_COLS * (LK_TILE_ROWS + 2)];
+    float start[LK_PANEL_COLS * (2 * LK_TILE_ROWS + 2)];
     for (int i = 0; i < n; i++) {
         start[i] = s->exact ? (float)check_below(100) : check_wide(-5, 5);
         if (s->accumulate && i % y_stride < s->rows)
             got[i] = want[i] = start[i];
     }
-    ((lk_gemm_fn)kernel->scalar)(want, y_stride, &tile, panel, s->k, s->rows, s->cols,
+    ((lk_gemm_fn)kernel->scalar)(want, y_stride, tiles, panel, s->k, s->rows, s->cols,
                                  s->accumulate);
-    ((lk_gemm_fn)kernel->fn)(got, y_stride, &tile, panel, s->k, s->rows, s->cols, s->accumulate);
+    ((lk_gemm_fn)kernel->fn)(got, y_stride, tiles, panel, s->k, s->rows, s->cols, s->accumulate);
     check_canaries();
     double terms = (1.0 + s->has_min) * s->k / s->group + 6.0;
     for (int i = 0; i < n; i++) {
@@ -96,15 +119,15 @@ static void run(const check_kernel *kernel, const shape *s, int offset) {
         }
         if (s->exact)
             check_equal("y", &got[i], &want[i], 1);
-        double m = magnitude(s, &tile, panel, r, c);
+        double m = magnitude(s, tiles, panel, r, c);
         m += s->accumulate ? fabs((double)start[i]) : 0.0;
         check_near("y", i, (double)got[i], (double)want[i], terms * CHECK_EPS * m);
     }
 }
 
 void check_lk_gemm_fn(const check_kernel *kernel) {
-    static const codes g32[] = {{8, 15}, {16, 31}, {128, 255}}, g32_min[] = {{0, 15}, {0, 31}},
-                       g16[] = {{4, 7}, {32, 63}}, g16_min[] = {{0, 3}};
+    static const codes g32[] = {{-8, 7}, {-16, 15}, {-128, 127}}, g32_min[] = {{0, 15}, {0, 31}},
+                       g16[] = {{-4, 3}, {-32, 31}}, g16_min[] = {{0, 3}};
     shape s = {.group = strstr(kernel->name, "g16") ? 16 : 32,
                .has_min = strstr(kernel->name, "min") != NULL};
     const codes *types = s.group == 32 ? (s.has_min ? g32_min : g32) : (s.has_min ? g16_min : g16);
@@ -112,9 +135,9 @@ void check_lk_gemm_fn(const check_kernel *kernel) {
     static const int blocks[] = {1, 2, 3, 4, 5, 7, 8, 9};
     for (int t = 0; t < n_types; t++) {
         s.q = types[t];
-        for (int i = 0; i < LK_TILE_ROWS * LK_PANEL_COLS; i++) {
-            s.rows = 1 + i % LK_TILE_ROWS;
-            s.cols = 1 + i / LK_TILE_ROWS;
+        for (int i = 0; i < 2 * LK_TILE_ROWS * LK_PANEL_COLS; i++) {
+            s.rows = 1 + i % (2 * LK_TILE_ROWS);
+            s.cols = 1 + i / (2 * LK_TILE_ROWS);
             s.k = 32 * blocks[check_below(CHECK_COUNT(blocks))];
             s.accumulate = check_below(2);
             s.extreme = check_below(2);
@@ -123,7 +146,7 @@ void check_lk_gemm_fn(const check_kernel *kernel) {
                 s.k = s.q.q_max > 31 ? 32 : 128;
             run(kernel, &s, i % 3 ? -1 : 4 * check_below(16));
         }
-        s = (shape){s.group, s.has_min, 4096, 16, 12, 1, false, true, s.q};
+        s = (shape){s.group, s.has_min, 4096, 32, 12, 1, false, true, s.q};
         run(kernel, &s, -1);
     }
 }

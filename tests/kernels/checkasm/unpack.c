@@ -1,4 +1,4 @@
-/* unpack_TYPE: codes, scales and minima of a tile, bit for bit; absent rows are zero. */
+/* unpack_TYPE: codes, starts, scales and minima of a tile, bit for bit; absent rows are zero. */
 #include "weights.h"
 
 static void run(const check_kernel *kernel, const check_weight *type, int n_blocks, int rows,
@@ -14,16 +14,19 @@ static void run(const check_kernel *kernel, const check_weight *type, int n_bloc
     uint8_t *w = check_at("weights", w_stride * (size_t)(rows - 1) + w_bytes, offset);
     for (int r = 0; r < rows; r++)
         check_fill_blocks(type, w + (size_t)r * w_stride, n_blocks, scale, extreme);
-    float *q[2], *scales[2], *mins[2];
+    float *q[2], *starts[2], *scales[2], *mins[2];
     const lk_fn versions[2] = {kernel->scalar, kernel->fn};
     for (int v = 0; v < 2; v++) {
         q[v] = check_output("q", q_floats);
+        starts[v] = check_output("start", n_scales);
         scales[v] = check_output("scale", n_scales);
         mins[v] = check_output("min", n_scales);
-        ((lk_unpack_fn)versions[v])((uint8_t *)q[v], scales[v], mins[v], w, w_stride, k, rows);
+        const lk_tile tile = {(int8_t *)q[v], (int32_t *)starts[v], scales[v], mins[v], 0};
+        ((lk_unpack_fn)versions[v])(&tile, w, w_stride, k, rows);
     }
     check_canaries();
     check_equal_bytes("q", q[1], q[0], q_floats * 4);
+    check_equal_bytes("start", starts[1], starts[0], n_scales * 4);
     check_equal("scale", scales[1], scales[0], n_scales);
     if (type->min_max)
         check_equal("min", mins[1], mins[0], n_scales);
