@@ -107,6 +107,30 @@ typedef void (*lk_gemm_fn)(float *y, ptrdiff_t y_stride, const lk_tile *tiles,
                            const lk_panel_block *panel, int k, int rows, int cols, int accumulate);
 
 /*
+ * The KV cache of one head. Values lie by position, rows of head_dim_v elements; of 8 bits:
+ * head_dim_v / 32 blocks of block_q8_0. Keys lie in blocks of 16 positions, transposed:
+ * [head_dim_k][16]; of 8 bits: head_dim_k / 32 groups of lk_key_group. So a vector holds one
+ * dimension of 16 positions, and scores need no sum across lanes.
+ */
+#define LK_KEY_BLOCK 16
+typedef struct {
+    int8_t q[32][LK_KEY_BLOCK];
+    uint16_t d[LK_KEY_BLOCK]; /* half floats: key = d q */
+} lk_key_group;
+_Static_assert(sizeof(lk_key_group) == 544, "as many bits as block_q8_0");
+
+/* type: LK_F32, LK_F16 or LK_Q8_0, whose rows are multiples of 32. */
+LK_INLINE size_t lk_key_block_bytes(int type, int dim) {
+    const size_t n = (size_t)dim * LK_KEY_BLOCK;
+    return type == LK_F32 ? 4 * n : type == LK_F16 ? 2 * n : n / 32 * 34;
+}
+LK_INLINE size_t lk_value_row_bytes(int type, int dim) {
+    return type == LK_F32   ? 4 * (size_t)dim
+           : type == LK_F16 ? 2 * (size_t)dim
+                            : (size_t)dim / 32 * 34;
+}
+
+/*
  * attn_TYPE: one tile of up to 64 positions for n_q queries of one KV head (grouped heads, and in a
  * prompt several tokens of them), flash style: the running maximum m, sum l and weighted sum
  * acc are updated in place. Start: m = -inf, l = 0, acc = 0; the caller divides acc by l.
@@ -115,8 +139,8 @@ typedef void (*lk_gemm_fn)(float *y, ptrdiff_t y_stride, const lk_tile *tiles,
 #define LK_ATTN_TILE 64
 typedef struct {
     const float *q;        /* (n_q, head_dim_k), already scaled; row stride q_stride floats */
-    const void *k;         /* (n_pos, head_dim_k) contiguous rows of the cache type */
-    const void *v;         /* (n_pos, head_dim_v) contiguous */
+    const void *k;         /* the key blocks of n_pos positions, all 16 of the last one readable */
+    const void *v;         /* n_pos rows of values */
     const int32_t *n_seen; /* (n_q) */
     float *m;              /* (n_q) */
     float *l;              /* (n_q) */

@@ -119,19 +119,24 @@ typedef struct {
     int32_t head_dim_v;
     int32_t n_rot; /* leading dimensions of a head that are rotated; even */
     int32_t rope_kind;
-    int32_t cache_type; /* LK_F32 or LK_F16 */
+    int32_t cache_type; /* LK_F32, LK_F16, or LK_Q8_0 for head sizes that are multiples of 32 */
     int32_t n_seq;
     int64_t n_ctx; /* positions a sequence can hold */
     float scale;   /* applied to q k^T */
 } lk_attention;
 
+enum { LK_MAX_HEAD_DIM = 1024 };
 int lk_attention_check(const lk_attention *op);
+/* Bytes that the keys, or values, of the first n_pos positions of one sequence and head take. */
+size_t lk_cache_keys(int cache_type, int head_dim, int64_t n_pos);
+size_t lk_cache_values(int cache_type, int head_dim, int64_t n_pos);
 size_t lk_attention_scratch(const lk_attention *op, int n_tokens, int n_threads);
 /*
  * q (n_tokens, n_head, head_dim_k) and k (n_tokens, n_kv_head, head_dim_k) are rotated in place;
  * v (n_tokens, n_kv_head, head_dim_v); out (n_tokens, n_head, head_dim_v).
- * k_cache (n_seq, n_kv_head, n_ctx, head_dim_k), v_cache likewise; angles (n_tokens, n_rot/2, 2)
- * holds (cos, sin). Token t is position pos[t] of sequence seq[t] and sees positions 0..pos[t].
+ * k_cache (n_seq, n_kv_head) of lk_cache_keys(..., n_ctx) bytes each, v_cache likewise; angles
+ * (n_tokens, n_rot/2, 2) holds (cos, sin). Token t is position pos[t] of sequence seq[t] and sees
+ * positions 0..pos[t].
  */
 int lk_attention_run(const lk_attention *op, float *q, float *k, const float *v, float *out,
                      void *k_cache, void *v_cache, const float *angles, const int32_t *pos,

@@ -13,6 +13,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "blocks.h"
+#include "half.h"
 #include "kernels.h"
 #include "pool.h"
 #include "scratch.h"
@@ -48,6 +50,7 @@ typedef struct {
     float *q, *k, *out;
     const float *v, *angles;
     char *k_cache, *v_cache, *scratch;
+    size_t k_bytes, v_bytes; /* of the cache of one sequence and head */
     const int32_t *pos, *seq;
     token_block *blocks;
     layout at;
@@ -87,7 +90,20 @@ int lk_attention_check(const lk_attention *op) {
         op->rope_kind < LK_ROPE_NONE || op->rope_kind > LK_ROPE_HALF || op->n_rot < 0 ||
         op->n_rot % 2 || op->n_rot > op->head_dim_k)
         return LK_ERR_ARGUMENT;
+    if (op->head_dim_k > LK_MAX_HEAD_DIM || op->head_dim_v > LK_MAX_HEAD_DIM)
+        return LK_ERR_UNSUPPORTED;
+    if (op->cache_type == LK_Q8_0)
+        return op->head_dim_k % 32 || op->head_dim_v % 32 ? LK_ERR_UNSUPPORTED : LK_OK;
     return op->cache_type == LK_F32 || op->cache_type == LK_F16 ? LK_OK : LK_ERR_UNSUPPORTED;
+}
+
+size_t lk_cache_keys(int cache_type, int head_dim, int64_t n_pos) {
+    return (size_t)((n_pos + LK_KEY_BLOCK - 1) / LK_KEY_BLOCK) *
+           lk_key_block_bytes(cache_type, head_dim);
+}
+
+size_t lk_cache_values(int cache_type, int head_dim, int64_t n_pos) {
+    return (size_t)n_pos * lk_value_row_bytes(cache_type, head_dim);
 }
 
 size_t lk_attention_scratch(const lk_attention *op, int n_tokens, int n_threads) {
@@ -125,13 +141,51 @@ static void merge(flash into, flash from, int n_q, int dim) {
 
 /* ---- phase 1 ------------------------------------------------------------------------------ */
 
-static void store(const lk_attention *op, char *cache, const float *x, int dim, int32_t seq,
-                  int head, int32_t pos) {
-    int64_t row = ((int64_t)seq * op->n_kv_head + head) * op->n_ctx + pos;
-    if (op->cache_type == LK_F16)
-        LK_CALL(lk_f32_to_f16_fn, f32_to_f16)((uint16_t *)cache + row * dim, x, dim);
-    else
-        memcpy((float *)cache + row * dim, x, dim * sizeof(float));
+/* Where the cache of one sequence and head begins. */
+static char *head_of(const lk_attention *op, char *cache, size_t bytes, int32_t seq, int head) {
+    return cache + ((size_t)seq * op->n_kv_head + head) * bytes;
+}
+
+/* Position pos of a head's keys: one lane of its block. */
+static void store_key(const lk_attention *op, char *keys, const float *k, int32_t pos) {
+    const int dim = op->head_dim_k, lane = pos % LK_KEY_BLOCK;
+    char *block = keys + pos / LK_KEY_BLOCK * lk_key_block_bytes(op->cache_type, dim);
+    if (op->cache_type == LK_F32) {
+        for (int j = 0; j < dim; j++)
+            ((float *)block)[j * LK_KEY_BLOCK + lane] = k[j];
+    } else if (op->cache_type == LK_F16) {
+        uint16_t halves[LK_MAX_HEAD_DIM];
+        LK_CALL(lk_f32_to_f16_fn, f32_to_f16)(halves, k, dim);
+        for (int j = 0; j < dim; j++)
+            ((uint16_t *)block)[j * LK_KEY_BLOCK + lane] = halves[j];
+    } else {
+        lk_act_block act[LK_MAX_HEAD_DIM / 256];
+        LK_CALL(lk_act_fn, act_q8)(act, k, dim, LK_ACT_IN_ORDER);
+        lk_key_group *group = (lk_key_group *)block;
+        for (int j = 0; j < dim; j++)
+            group[j / 32].q[j % 32][lane] = act[j / 256].q[j % 256];
+        for (int g = 0; g < dim / 32; g++)
+            group[g].d[lane] = lk_f32_to_f16(act[g / 8].d[g % 8]);
+    }
+}
+
+/* Position pos of a head's values: a row. */
+static void store_value(const lk_attention *op, char *values, const float *v, int32_t pos) {
+    const int dim = op->head_dim_v;
+    char *row = values + pos * lk_value_row_bytes(op->cache_type, dim);
+    if (op->cache_type == LK_F32) {
+        memcpy(row, v, dim * sizeof(float));
+    } else if (op->cache_type == LK_F16) {
+        LK_CALL(lk_f32_to_f16_fn, f32_to_f16)((uint16_t *)row, v, dim);
+    } else {
+        lk_act_block act[LK_MAX_HEAD_DIM / 256];
+        LK_CALL(lk_act_fn, act_q8)(act, v, dim, LK_ACT_IN_ORDER);
+        block_q8_0 *block = (block_q8_0 *)row;
+        for (int g = 0; g < dim / 32; g++) {
+            block[g].d = lk_f32_to_f16(act[g / 8].d[g % 8]);
+            memcpy(block[g].qs, act[g / 8].q + g % 8 * 32, 32);
+        }
+    }
 }
 
 static void append_token(const run_state *s, int t) {
@@ -152,8 +206,9 @@ static void append_token(const run_state *s, int t) {
     for (int i = 0; i < op->n_head * dim; i++)
         q[i] *= op->scale;
     for (int h = 0; h < op->n_kv_head; h++) {
-        store(op, s->k_cache, k + h * dim, dim, s->seq[t], h, s->pos[t]);
-        store(op, s->v_cache, v + h * op->head_dim_v, op->head_dim_v, s->seq[t], h, s->pos[t]);
+        store_key(op, head_of(op, s->k_cache, s->k_bytes, s->seq[t], h), k + h * dim, s->pos[t]);
+        store_value(op, head_of(op, s->v_cache, s->v_bytes, s->seq[t], h), v + h * op->head_dim_v,
+                    s->pos[t]);
     }
 }
 
@@ -177,12 +232,15 @@ static int64_t positions(const run_state *s, token_block b) {
 static void attend_chunk(const run_state *s, token_block block, int head, int chunk, char *own,
                          flash state) {
     const lk_attention *op = s->op;
-    size_t element = op->cache_type == LK_F16 ? 2 : 4;
+    const char *keys = head_of(op, s->k_cache, s->k_bytes, s->seq[block.first], head);
+    const char *values = head_of(op, s->v_cache, s->v_bytes, s->seq[block.first], head);
+    size_t key_bytes = lk_key_block_bytes(op->cache_type, op->head_dim_k);
+    size_t value_bytes = lk_value_row_bytes(op->cache_type, op->head_dim_v);
     int n_q = block.n * s->at.group;
     int32_t *n_seen = (int32_t *)(own + s->at.n_seen);
-    lk_attn_fn attn =
-        op->cache_type == LK_F16 ? LK_CALL(lk_attn_fn, attn_f16) : LK_CALL(lk_attn_fn, attn_f32);
-    int64_t row0 = ((int64_t)s->seq[block.first] * op->n_kv_head + head) * op->n_ctx;
+    lk_attn_fn attn = op->cache_type == LK_F32   ? LK_CALL(lk_attn_fn, attn_f32)
+                      : op->cache_type == LK_F16 ? LK_CALL(lk_attn_fn, attn_f16)
+                                                 : LK_CALL(lk_attn_fn, attn_q8_0);
     int64_t end = positions(s, block), begin = (int64_t)chunk * POSITIONS_PER_CHUNK;
     if (end > begin + POSITIONS_PER_CHUNK)
         end = begin + POSITIONS_PER_CHUNK;
@@ -195,8 +253,8 @@ static void attend_chunk(const run_state *s, token_block block, int head, int ch
         }
         attn(&(lk_attn_tile){
             .q = (const float *)(own + s->at.q),
-            .k = s->k_cache + (row0 + p) * op->head_dim_k * element,
-            .v = s->v_cache + (row0 + p) * op->head_dim_v * element,
+            .k = keys + p / LK_KEY_BLOCK * key_bytes,
+            .v = values + p * value_bytes,
             .n_seen = n_seen,
             .m = state.m,
             .l = state.l,
@@ -316,6 +374,8 @@ int lk_attention_run(const lk_attention *op, float *q, float *k, const float *v,
     s.out = out;
     s.k_cache = k_cache;
     s.v_cache = v_cache;
+    s.k_bytes = lk_cache_keys(op->cache_type, op->head_dim_k, op->n_ctx);
+    s.v_bytes = lk_cache_values(op->cache_type, op->head_dim_v, op->n_ctx);
     s.angles = angles;
     s.pos = pos;
     s.seq = seq;
@@ -336,7 +396,7 @@ int lk_attention_run(const lk_attention *op, float *q, float *k, const float *v,
     s.n_chunks = 1;
     if (n_threads > 1 && n_pairs < 4 * (int64_t)n_threads)
         s.n_chunks = (int)((longest + POSITIONS_PER_CHUNK - 1) / POSITIONS_PER_CHUNK);
-    lk_split_init(&s.tokens, n_tokens, 1, n_threads);
+    lk_split_init(&s.tokens, n_tokens, LK_KEY_BLOCK, n_threads); /* blocks are not shared */
     lk_split_init(&s.tasks, n_pairs * s.n_chunks, 1, n_threads);
     lk_split_init(&s.merges, n_pairs, 1, n_threads);
     const lk_phase phases[] = {append, attend, merge_parts};

@@ -26,6 +26,7 @@ __all__ = [
     "Work",
     "argmax",
     "attention",
+    "cache_bytes",
     "embed",
     "is_supported",
     "linear",
@@ -41,7 +42,7 @@ MAX_THREADS = 256
 
 STORE, ADD, SWIGLU = lib.LK_STORE, lib.LK_ADD, lib.LK_SWIGLU
 ROPE_NONE, ROPE_ADJACENT, ROPE_HALF = lib.LK_ROPE_NONE, lib.LK_ROPE_ADJACENT, lib.LK_ROPE_HALF
-F32, F16 = lib.LK_F32, lib.LK_F16
+F32, F16, Q8_0 = lib.LK_F32, lib.LK_F16, lib.LK_Q8_0
 
 
 class Buffer:
@@ -157,7 +158,7 @@ class AttentionShape:
 
 
 class Attention:
-    """Causal attention over a KV cache of (n_seq, n_kv_head, n_ctx, head_dim)."""
+    """Causal attention over a KV cache of n_seq sequences and n_kv_head heads."""
 
     def __init__(self, shape: AttentionShape) -> None:
         self.struct = ffi.new("lk_attention *", dict(vars(shape)))
@@ -166,6 +167,15 @@ class Attention:
     def scratch(self, n_tokens: int, n_threads: int) -> int:
         """Bytes of scratch that a call needs."""
         return int(lib.lk_attention_scratch(self.struct, n_tokens, n_threads))
+
+
+def cache_bytes(cache_type: int, head_dims: tuple[int, int], n: int) -> tuple[int, int]:
+    """Bytes that the keys, and the values, of `n` positions of one head take."""
+    k_dim, v_dim = head_dims
+    return (
+        int(lib.lk_cache_keys(cache_type, k_dim, n)),
+        int(lib.lk_cache_values(cache_type, v_dim, n)),
+    )
 
 
 # ---- calls ------------------------------------------------------------------------------------

@@ -1,20 +1,21 @@
 /*
- * attn_f32, attn_f16: formula in attn_scalar.c. Queries that see something go 4, 2 or 1 at a time
- * and share each load of K and V. Scores: 8 products of q and K rows (4 x 2, 2 x 4 or 1 x 8) are
- * summed lane by lane and reduced together by one tree of transposing additions. Then a softmax
+ * attn_f32, attn_f16, attn_q8_0: formula in attn_scalar.c, cache in kernels.h. Queries that see
+ * something go 4, 2 or 1 at a time and share each load of K and V. A vector holds one dimension of
+ * 8 keys, so scores are sums of broadcast q times keys, in the order of dimensions. Then a softmax
  * over 64 lanes, those unseen being -inf, and acc = acc f + w_p V_p in the order of positions.
- * A query's arithmetic is the same whatever its neighbours and n_pos. Tails: partial loads; a row
- * beyond the last seen one is replaced by that one, its scores are then excluded.
+ * A query's arithmetic is the same whatever its neighbours and n_pos. Tails: partial loads of V.
  */
 #include <math.h>
 
+#include "attn.h"
 #include "exp_avx2.h"
-#include "kernels.h"
 #include "load_avx2.h"
 
 #if LK_X86
 
 LK_BEGIN_AVX2
+
+#define HALVES 2 /* vectors of a block of keys */
 
 /* Up to 4 queries that run together. */
 typedef struct {
@@ -26,63 +27,54 @@ typedef struct {
     int longest; /* the largest n_seen */
 } query_block;
 
-/* Lane i of the result is the sum of the lanes of v[i]; every sum is taken in the same order. */
-LK_INLINE __m256 reduce_8(__m256 *v) {
-    LK_UNROLL
-    for (int i = 0; i < 4; i++)
-        v[i] = _mm256_add_ps(_mm256_unpacklo_ps(v[2 * i], v[2 * i + 1]),
-                             _mm256_unpackhi_ps(v[2 * i], v[2 * i + 1]));
-    LK_UNROLL
-    for (int i = 0; i < 2; i++) {
-        const __m256d a = _mm256_castps_pd(v[2 * i]), b = _mm256_castps_pd(v[2 * i + 1]);
-        v[i] = _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(a, b)),
-                             _mm256_castpd_ps(_mm256_unpackhi_pd(a, b)));
-    }
-    return _mm256_add_ps(_mm256_permute2f128_ps(v[0], v[1], 0x20),
-                         _mm256_permute2f128_ps(v[0], v[1], 0x31));
+LK_INLINE __m256 i8_to_f32(const int8_t *p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
 }
 
-/* sum[q * 8 / n_q + p] += n products from element i on. */
-LK_INLINE void score_chunk(__m256 *sum, const float *const *q, const char *const *row, int i, int n,
-                           int n_q, lk_load_f32x8_fn load) {
-    const int n_rows = 8 / n_q;
-    __m256 query[4];
-    LK_UNROLL
-    for (int j = 0; j < n_q; j++)
-        query[j] = lk_load_f32x8(q[j], i, n);
-    LK_UNROLL
-    for (int p = 0; p < n_rows; p++) {
-        const __m256 key = load(row[p], i, n);
-        LK_UNROLL
-        for (int j = 0; j < n_q; j++)
-            sum[j * n_rows + p] = _mm256_fmadd_ps(query[j], key, sum[j * n_rows + p]);
-    }
+/* Dimension j of 8 keys of a block. */
+LK_INLINE __m256 load_keys(int type, const char *block, int j, int half, __m256 scale) {
+    const int at = LK_KEY_BLOCK * j + 8 * half;
+    if (type == LK_F32)
+        return lk_load_f32x8(block, at, 8);
+    if (type == LK_F16)
+        return lk_load_f16x8(block, at, 8);
+    const lk_key_group *g = (const lk_key_group *)block + j / 32;
+    return _mm256_mul_ps(i8_to_f32(&g->q[j % 32][8 * half]), scale);
 }
 
-LK_INLINE void scores(query_block *b, const lk_attn_tile *t, int bytes, int n_q,
-                      lk_load_f32x8_fn load) {
-    const int n_rows = 8 / n_q, dim = t->head_dim_k, last = b->longest - 1;
-    for (int p0 = 0; p0 <= last; p0 += n_rows) {
-        const char *row[8];
-        float reduced[8];
-        __m256 sum[8];
+/* The scores of n_q queries with block `n` of the keys. */
+LK_INLINE void score_block(int type, query_block *b, const lk_attn_tile *t, int n, int n_q) {
+    const int dim = t->head_dim_k, group = type == LK_Q8_0 ? 32 : dim;
+    const char *block = (const char *)t->k + n * lk_key_block_bytes(type, dim);
+    __m256 sum[4][HALVES], scale[HALVES];
+    LK_UNROLL
+    for (int i = 0; i < n_q; i++)
+        sum[i][0] = sum[i][1] = _mm256_setzero_ps();
+    for (int j0 = 0; j0 < dim; j0 += group) {
         LK_UNROLL
-        for (int p = 0; p < n_rows; p++) {
-            const int position = p0 + p < last ? p0 + p : last;
-            row[p] = (const char *)t->k + (ptrdiff_t)position * dim * bytes;
+        for (int h = 0; h < HALVES; h++)
+            scale[h] = type == LK_Q8_0
+                           ? lk_load_f16x8(((const lk_key_group *)block + j0 / 32)->d, 8 * h, 8)
+                           : _mm256_setzero_ps();
+        for (int j = j0; j < j0 + group; j++) {
+            __m256 key[HALVES];
+            LK_UNROLL
+            for (int h = 0; h < HALVES; h++)
+                key[h] = load_keys(type, block, j, h, scale[h]);
+            LK_UNROLL
+            for (int i = 0; i < n_q; i++) {
+                const __m256 query = _mm256_set1_ps(b->q[i][j]);
+                LK_UNROLL
+                for (int h = 0; h < HALVES; h++)
+                    sum[i][h] = _mm256_fmadd_ps(query, key[h], sum[i][h]);
+            }
         }
+    }
+    LK_UNROLL
+    for (int i = 0; i < n_q; i++) {
         LK_UNROLL
-        for (int i = 0; i < 8; i++)
-            sum[i] = _mm256_setzero_ps();
-        int i = 0;
-        for (; i + 8 <= dim; i += 8)
-            score_chunk(sum, b->q, row, i, 8, n_q, load);
-        if (i < dim)
-            score_chunk(sum, b->q, row, i, dim - i, n_q, load);
-        _mm256_storeu_ps(reduced, reduce_8(sum));
-        LK_UNROLL
-        for (int j = 0; j < n_q; j++)
-            memcpy(&b->score[j][p0], &reduced[j * n_rows], sizeof(float) * (size_t)n_rows);
+        for (int h = 0; h < HALVES; h++)
+            _mm256_storeu_ps(&b->score[i][LK_KEY_BLOCK * n + 8 * h], sum[i][h]);
     }
 }
 
@@ -122,9 +114,21 @@ LK_INLINE void softmax(query_block *b, const lk_attn_tile *t, int j) {
     *m = _mm256_cvtss_f32(highest);
 }
 
+/* Elements d .. d + n - 1 of a row of values, n at most 8. */
+LK_INLINE __m256 load_values(int type, const char *row, int d, int n) {
+    if (type == LK_F32)
+        return lk_load_f32x8(row, d, n);
+    if (type == LK_F16)
+        return lk_load_f16x8(row, d, n);
+    const block_q8_0 *block = (const block_q8_0 *)row + d / 32; /* rows are multiples of 32 */
+    const __m256 scale = _mm256_cvtph_ps(_mm_set1_epi16((short)block->d));
+    return _mm256_mul_ps(i8_to_f32(block->qs + d % 32), scale);
+}
+
 /* acc of n_q queries, n_chunks x 8 elements from d on; n < 8 only in a single chunk. */
-LK_INLINE void weigh(query_block *b, const lk_attn_tile *t, int d, int n, int n_chunks, int bytes,
-                     int n_q, lk_load_f32x8_fn load) {
+LK_INLINE void weigh(int type, query_block *b, const lk_attn_tile *t, int d, int n, int n_chunks,
+                     int n_q) {
+    const size_t bytes = lk_value_row_bytes(type, t->head_dim_v);
     const char *row = t->v;
     __m256 acc[4][4];
     LK_UNROLL
@@ -134,11 +138,11 @@ LK_INLINE void weigh(query_block *b, const lk_attn_tile *t, int d, int n, int n_
             acc[j][i] =
                 _mm256_mul_ps(lk_load_f32x8(b->acc[j], d + 8 * i, n), _mm256_set1_ps(b->factor[j]));
     }
-    for (int p = 0; p < b->longest; p++, row += (ptrdiff_t)t->head_dim_v * bytes) {
+    for (int p = 0; p < b->longest; p++, row += bytes) {
         __m256 value[4];
         LK_UNROLL
         for (int i = 0; i < n_chunks; i++)
-            value[i] = load(row, d + 8 * i, n);
+            value[i] = load_values(type, row, d + 8 * i, n);
         LK_UNROLL
         for (int j = 0; j < n_q; j++) {
             const __m256 weight = _mm256_set1_ps(b->score[j][p]);
@@ -155,8 +159,7 @@ LK_INLINE void weigh(query_block *b, const lk_attn_tile *t, int d, int n, int n_
     }
 }
 
-LK_INLINE void run_block(query_block *b, const lk_attn_tile *t, int bytes, int n_q,
-                         lk_load_f32x8_fn load) {
+LK_INLINE void run_block(int type, query_block *b, const lk_attn_tile *t, int n_q) {
     const int dim = t->head_dim_v, n_chunks = n_q == 4 ? 2 : 4;
     b->longest = 0;
     LK_UNROLL
@@ -167,42 +170,46 @@ LK_INLINE void run_block(query_block *b, const lk_attn_tile *t, int bytes, int n
         if (t->n_seen[query] > b->longest)
             b->longest = t->n_seen[query];
     }
-    scores(b, t, bytes, n_q, load);
+    for (int n = 0; n < (b->longest + LK_KEY_BLOCK - 1) / LK_KEY_BLOCK; n++)
+        score_block(type, b, t, n, n_q);
     for (int j = 0; j < n_q; j++)
         softmax(b, t, j);
     int d = 0;
     for (; d + 8 * n_chunks <= dim; d += 8 * n_chunks)
-        weigh(b, t, d, 8, n_chunks, bytes, n_q, load);
+        weigh(type, b, t, d, 8, n_chunks, n_q);
     for (; d + 8 <= dim; d += 8)
-        weigh(b, t, d, 8, 1, bytes, n_q, load);
+        weigh(type, b, t, d, 8, 1, n_q);
     if (d < dim)
-        weigh(b, t, d, dim - d, 1, bytes, n_q, load);
+        weigh(type, b, t, d, dim - d, 1, n_q);
 }
 
-LK_INLINE void attn(const lk_attn_tile *t, int bytes, lk_load_f32x8_fn load) {
+LK_INLINE void attn(int type, const lk_attn_tile *t) {
     query_block b;
     int n = 0;
     for (int i = 0; i < t->n_q; i++) {
         if (t->n_seen[i] > 0)
             b.index[n++] = i;
         if (n == 4) {
-            run_block(&b, t, bytes, 4, load);
+            run_block(type, &b, t, 4);
             n = 0;
         }
     }
     if (n >= 2)
-        run_block(&b, t, bytes, 2, load);
+        run_block(type, &b, t, 2);
     if (n % 2) {
         b.index[0] = b.index[n - 1];
-        run_block(&b, t, bytes, 1, load);
+        run_block(type, &b, t, 1);
     }
 }
 
 void attn_f32_avx2(const lk_attn_tile *tile) {
-    attn(tile, 4, lk_load_f32x8);
+    attn(LK_F32, tile);
 }
 void attn_f16_avx2(const lk_attn_tile *tile) {
-    attn(tile, 2, lk_load_f16x8);
+    attn(LK_F16, tile);
+}
+void attn_q8_0_avx2(const lk_attn_tile *tile) {
+    attn(LK_Q8_0, tile);
 }
 
 LK_END

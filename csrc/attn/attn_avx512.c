@@ -1,15 +1,14 @@
 /*
- * attn_f32, attn_f16: formula in attn_scalar.c. Queries that see something go 4, 2 or 1 at a time
- * and share each load of K and V. Scores: 16 products of q and K rows (4 x 4, 2 x 8 or 1 x 16) are
- * summed lane by lane and reduced together by one tree of transposing additions. Then a softmax
+ * attn_f32, attn_f16, attn_q8_0: formula in attn_scalar.c, cache in kernels.h. Queries that see
+ * something go 4, 2 or 1 at a time and share each load of K and V. A vector holds one dimension of
+ * 16 keys, so scores are sums of broadcast q times keys, in the order of dimensions. Then a softmax
  * over 64 lanes, those unseen being -inf, and acc = acc f + w_p V_p in the order of positions.
- * A query's arithmetic is the same whatever its neighbours and n_pos. Tails: masked loads; a row
- * beyond the last seen one is replaced by that one, its scores are then excluded.
+ * A query's arithmetic is the same whatever its neighbours and n_pos. Tails: masked loads of V.
  */
 #include <math.h>
 
+#include "attn.h"
 #include "exp_avx512.h"
-#include "kernels.h"
 #include "load_avx512.h"
 
 #if LK_X86
@@ -26,77 +25,61 @@ typedef struct {
     int longest; /* the largest n_seen */
 } __attribute__((aligned(64))) query_block;
 
-/* Lane i of the result is the sum of the lanes of v[i]; every sum is taken in the same order. */
-LK_INLINE __m512 reduce_16(__m512 *v) {
-    LK_UNROLL
-    for (int i = 0; i < 8; i++)
-        v[i] = _mm512_add_ps(_mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]),
-                             _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]));
-    LK_UNROLL
-    for (int i = 0; i < 4; i++) {
-        const __m512d a = _mm512_castps_pd(v[2 * i]), b = _mm512_castps_pd(v[2 * i + 1]);
-        v[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)),
-                             _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
-    }
-    LK_UNROLL
-    for (int step = 2; step > 0; step--) {
-        LK_UNROLL
-        for (int i = 0; i < step; i++)
-            v[i] = _mm512_add_ps(_mm512_shuffle_f32x4(v[2 * i], v[2 * i + 1], 0x88),
-                                 _mm512_shuffle_f32x4(v[2 * i], v[2 * i + 1], 0xdd));
-    }
-    return v[0];
+LK_INLINE __m512 i8_to_f32(const int8_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
 }
 
-/* sum[q * 16 / n_q + p] += 16 products from element i on. */
-LK_INLINE void score_chunk(__m512 *sum, const float *const *q, const char *const *row, int i,
-                           __mmask16 lanes, int n_q, lk_load_f32x16_fn load) {
-    const int n_rows = 16 / n_q;
-    __m512 query[4];
-    LK_UNROLL
-    for (int j = 0; j < n_q; j++)
-        query[j] = lk_load_f32x16(q[j], i, lanes);
-    LK_UNROLL
-    for (int p = 0; p < n_rows; p++) {
-        const __m512 key = load(row[p], i, lanes);
-        LK_UNROLL
-        for (int j = 0; j < n_q; j++)
-            sum[j * n_rows + p] = _mm512_fmadd_ps(query[j], key, sum[j * n_rows + p]);
-    }
+/* Dimension j of the 16 keys of a block. */
+LK_INLINE __m512 load_keys(int type, const char *block, int j, __m512 scale) {
+    const __mmask16 all = 0xffff;
+    if (type == LK_F32)
+        return lk_load_f32x16(block, LK_KEY_BLOCK * j, all);
+    if (type == LK_F16)
+        return lk_load_f16x16(block, LK_KEY_BLOCK * j, all);
+    const lk_key_group *g = (const lk_key_group *)block + j / 32;
+    return _mm512_mul_ps(i8_to_f32(g->q[j % 32]), scale);
 }
 
-LK_INLINE void scores(query_block *b, const lk_attn_tile *t, int bytes, int n_q,
-                      lk_load_f32x16_fn load) {
-    const int n_rows = 16 / n_q, dim = t->head_dim_k, last = b->longest - 1;
-    const __mmask16 all = 0xffff, tail = lk_lanes_16(dim % 16);
-    for (int p0 = 0; p0 <= last; p0 += n_rows) {
-        const char *row[16];
-        __m512 sum[16];
+/* The scores of n_q queries with n_blocks blocks of keys, both constants. */
+LK_INLINE void score_blocks(int type, query_block *b, const lk_attn_tile *t, int n_q,
+                            int n_blocks) {
+    const int dim = t->head_dim_k, group = type == LK_Q8_0 ? 32 : dim;
+    const size_t bytes = lk_key_block_bytes(type, dim);
+    __m512 sum[4][4], scale[4];
+    LK_UNROLL
+    for (int i = 0; i < n_q; i++) {
         LK_UNROLL
-        for (int p = 0; p < n_rows; p++) {
-            const int position = p0 + p < last ? p0 + p : last;
-            row[p] = (const char *)t->k + (ptrdiff_t)position * dim * bytes;
-        }
+        for (int n = 0; n < n_blocks; n++)
+            sum[i][n] = _mm512_setzero_ps();
+    }
+    for (int j0 = 0; j0 < dim; j0 += group) {
         LK_UNROLL
-        for (int i = 0; i < 16; i++)
-            sum[i] = _mm512_setzero_ps();
-        int i = 0;
-        for (; i + 16 <= dim; i += 16)
-            score_chunk(sum, b->q, row, i, all, n_q, load);
-        if (tail)
-            score_chunk(sum, b->q, row, i, tail, n_q, load);
-        const __m512 reduced = reduce_16(sum);
-        if (n_q == 1) {
-            _mm512_store_ps(&b->score[0][p0], reduced);
-        } else if (n_q == 2) {
-            _mm256_store_ps(&b->score[0][p0], _mm512_castps512_ps256(reduced));
-            _mm256_store_ps(&b->score[1][p0], _mm512_extractf32x8_ps(reduced, 1));
-        } else {
-            _mm_store_ps(&b->score[0][p0], _mm512_castps512_ps128(reduced));
-            _mm_store_ps(&b->score[1][p0], _mm512_extractf32x4_ps(reduced, 1));
-            _mm_store_ps(&b->score[2][p0], _mm512_extractf32x4_ps(reduced, 2));
-            _mm_store_ps(&b->score[3][p0], _mm512_extractf32x4_ps(reduced, 3));
+        for (int n = 0; n < n_blocks; n++)
+            scale[n] =
+                type == LK_Q8_0
+                    ? lk_load_f16x16(
+                          ((const lk_key_group *)((const char *)t->k + n * bytes) + j0 / 32)->d, 0,
+                          0xffff)
+                    : _mm512_setzero_ps();
+        for (int j = j0; j < j0 + group; j++) {
+            __m512 key[4];
+            LK_UNROLL
+            for (int n = 0; n < n_blocks; n++)
+                key[n] = load_keys(type, (const char *)t->k + n * bytes, j, scale[n]);
+            LK_UNROLL
+            for (int i = 0; i < n_q; i++) {
+                const __m512 query = _mm512_set1_ps(b->q[i][j]);
+                LK_UNROLL
+                for (int n = 0; n < n_blocks; n++)
+                    sum[i][n] = _mm512_fmadd_ps(query, key[n], sum[i][n]);
+            }
         }
+    }
+    LK_UNROLL
+    for (int i = 0; i < n_q; i++) {
+        LK_UNROLL
+        for (int n = 0; n < n_blocks; n++)
+            _mm512_store_ps(&b->score[i][LK_KEY_BLOCK * n], sum[i][n]);
     }
 }
 
@@ -136,9 +119,21 @@ LK_INLINE void softmax(query_block *b, const lk_attn_tile *t, int j) {
     *m = _mm512_cvtss_f32(highest);
 }
 
+/* Elements d .. d + 15 of a row of values. */
+LK_INLINE __m512 load_values(int type, const char *row, int d, __mmask16 lanes) {
+    if (type == LK_F32)
+        return lk_load_f32x16(row, d, lanes);
+    if (type == LK_F16)
+        return lk_load_f16x16(row, d, lanes);
+    const block_q8_0 *block = (const block_q8_0 *)row + d / 32; /* rows are multiples of 32 */
+    const __m512 scale = _mm512_cvtph_ps(_mm256_set1_epi16((short)block->d));
+    return _mm512_mul_ps(i8_to_f32(block->qs + d % 32), scale);
+}
+
 /* acc of n_q queries, n_chunks x 16 elements from d on; fewer than 16 only in a single chunk. */
-LK_INLINE void weigh(query_block *b, const lk_attn_tile *t, int d, __mmask16 lanes, int n_chunks,
-                     int bytes, int n_q, lk_load_f32x16_fn load) {
+LK_INLINE void weigh(int type, query_block *b, const lk_attn_tile *t, int d, __mmask16 lanes,
+                     int n_chunks, int n_q) {
+    const size_t bytes = lk_value_row_bytes(type, t->head_dim_v);
     const char *row = t->v;
     __m512 acc[4][4];
     LK_UNROLL
@@ -148,11 +143,11 @@ LK_INLINE void weigh(query_block *b, const lk_attn_tile *t, int d, __mmask16 lan
             acc[j][i] = _mm512_mul_ps(lk_load_f32x16(b->acc[j], d + 16 * i, lanes),
                                       _mm512_set1_ps(b->factor[j]));
     }
-    for (int p = 0; p < b->longest; p++, row += (ptrdiff_t)t->head_dim_v * bytes) {
+    for (int p = 0; p < b->longest; p++, row += bytes) {
         __m512 value[4];
         LK_UNROLL
         for (int i = 0; i < n_chunks; i++)
-            value[i] = load(row, d + 16 * i, lanes);
+            value[i] = load_values(type, row, d + 16 * i, lanes);
         LK_UNROLL
         for (int j = 0; j < n_q; j++) {
             const __m512 weight = _mm512_set1_ps(b->score[j][p]);
@@ -169,8 +164,7 @@ LK_INLINE void weigh(query_block *b, const lk_attn_tile *t, int d, __mmask16 lan
     }
 }
 
-LK_INLINE void run_block(query_block *b, const lk_attn_tile *t, int bytes, int n_q,
-                         lk_load_f32x16_fn load) {
+LK_INLINE void run_block(int type, query_block *b, const lk_attn_tile *t, int n_q) {
     const __mmask16 all = 0xffff;
     const int dim = t->head_dim_v;
     b->longest = 0;
@@ -182,40 +176,50 @@ LK_INLINE void run_block(query_block *b, const lk_attn_tile *t, int bytes, int n
         if (t->n_seen[query] > b->longest)
             b->longest = t->n_seen[query];
     }
-    scores(b, t, bytes, n_q, load);
+    if (b->longest > 3 * LK_KEY_BLOCK)
+        score_blocks(type, b, t, n_q, 4);
+    else if (b->longest > 2 * LK_KEY_BLOCK)
+        score_blocks(type, b, t, n_q, 3);
+    else if (b->longest > LK_KEY_BLOCK)
+        score_blocks(type, b, t, n_q, 2);
+    else
+        score_blocks(type, b, t, n_q, 1);
     for (int j = 0; j < n_q; j++)
         softmax(b, t, j);
     int d = 0;
     for (; d + 64 <= dim; d += 64)
-        weigh(b, t, d, all, 4, bytes, n_q, load);
+        weigh(type, b, t, d, all, 4, n_q);
     for (; d < dim; d += 16)
-        weigh(b, t, d, lk_lanes_16(dim - d), 1, bytes, n_q, load);
+        weigh(type, b, t, d, lk_lanes_16(dim - d), 1, n_q);
 }
 
-LK_INLINE void attn(const lk_attn_tile *t, int bytes, lk_load_f32x16_fn load) {
+LK_INLINE void attn(int type, const lk_attn_tile *t) {
     query_block b;
     int n = 0;
     for (int i = 0; i < t->n_q; i++) {
         if (t->n_seen[i] > 0)
             b.index[n++] = i;
         if (n == 4) {
-            run_block(&b, t, bytes, 4, load);
+            run_block(type, &b, t, 4);
             n = 0;
         }
     }
     if (n >= 2)
-        run_block(&b, t, bytes, 2, load);
+        run_block(type, &b, t, 2);
     if (n % 2) {
         b.index[0] = b.index[n - 1];
-        run_block(&b, t, bytes, 1, load);
+        run_block(type, &b, t, 1);
     }
 }
 
 void attn_f32_avx512(const lk_attn_tile *tile) {
-    attn(tile, 4, lk_load_f32x16);
+    attn(LK_F32, tile);
 }
 void attn_f16_avx512(const lk_attn_tile *tile) {
-    attn(tile, 2, lk_load_f16x16);
+    attn(LK_F16, tile);
+}
+void attn_q8_0_avx512(const lk_attn_tile *tile) {
+    attn(LK_Q8_0, tile);
 }
 
 LK_END

@@ -1,17 +1,19 @@
 /*
- * attn_f32, attn_f16: the tile update of attn_scalar.c, up to four queries of the KV head at a
- * time, so that a key or value is loaded (and widened, FCVTL) once for all of them. Scores and
- * weighted sums by FMLA in float32, exp by neon_exp, weights of positions a query does not see are
- * zero. Values go by 16, then 4, then one; keys by 4, then one. Inputs are finite.
+ * attn_f32, attn_f16, attn_q8_0: the tile update of attn_scalar.c, up to four queries of the KV
+ * head at a time, so that a key or value is loaded (and widened) once for all of them. A vector
+ * holds one dimension of four keys, so scores are sums of q times keys in the order of dimensions.
+ * Scores and weighted sums by FMLA in float32, exp by neon_exp, weights of positions a query does
+ * not see are zero. Values go by 16, then 4, then one. Inputs are finite.
  */
 #include <math.h>
 
-#include "../kernels.h"
+#include "attn.h"
 
 #if LK_ARM
 #include "../neon.h"
 
 #define QUERIES 4
+#define QUARTERS 4 /* vectors of a block of keys */
 
 typedef struct {
     const float *q[QUERIES];
@@ -22,44 +24,46 @@ typedef struct {
     int n_seen[QUERIES], most_seen;
 } batch;
 
-LK_INLINE float32x4_t load4(const int size, const char *row, int i) {
-    return size == 4 ? neon_load_f32(row + 4 * (ptrdiff_t)i)
-                     : neon_load_f16(row + 2 * (ptrdiff_t)i);
+LK_INLINE float32x4_t i8_to_f32(const int8_t *p) {
+    int8x8_t bytes = vdup_n_s8(0);
+    bytes = vreinterpret_s8_u32(vset_lane_u32(lk_load_u32(p), vreinterpret_u32_s8(bytes), 0));
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(bytes))));
 }
 
-LK_INLINE float load1(const int size, const char *row, int i) {
-    return size == 4 ? lk_load_f32(row + 4 * (ptrdiff_t)i)
-                     : lk_f16_to_f32(lk_load_u16(row + 2 * (ptrdiff_t)i));
+/* Dimension j of keys 4 u .. 4 u + 3 of a block. */
+LK_INLINE float32x4_t load_keys(const int type, const char *block, int j, int u) {
+    const int at = LK_KEY_BLOCK * j + 4 * u;
+    if (type == LK_F32)
+        return neon_load_f32(block + 4 * (ptrdiff_t)at);
+    if (type == LK_F16)
+        return neon_load_f16(block + 2 * (ptrdiff_t)at);
+    const lk_key_group *g = (const lk_key_group *)(const void *)block + j / 32;
+    return vmulq_f32(i8_to_f32(&g->q[j % 32][4 * u]), neon_load_f16(&g->d[4 * u]));
 }
 
-/* Scores of two positions (or twice the same) for n queries. */
-LK_INLINE void score_pair(const int size, batch *b, const int n, const char *k, int p0, int p1,
-                          int dim) {
-    const char *row[2] = {k + (ptrdiff_t)p0 * dim * size, k + (ptrdiff_t)p1 * dim * size};
-    float32x4_t sum_f32x4[2][QUERIES];
+/* Scores of block `at` of the keys for n queries. */
+LK_INLINE void score_block(const int type, batch *b, const int n, const lk_attn_tile *t, int at) {
+    const char *block = (const char *)t->k + at * lk_key_block_bytes(type, t->head_dim_k);
+    float32x4_t sum_f32x4[QUERIES][QUARTERS];
     LK_UNROLL
     for (int i = 0; i < n; i++)
-        sum_f32x4[0][i] = sum_f32x4[1][i] = vdupq_n_f32(0.0f);
-    int j = 0;
-    for (; j + 4 <= dim; j += 4) {
-        const float32x4_t k0_f32x4 = load4(size, row[0], j), k1_f32x4 = load4(size, row[1], j);
         LK_UNROLL
-        for (int i = 0; i < n; i++) {
-            const float32x4_t q_f32x4 = vld1q_f32(b->q[i] + j);
-            sum_f32x4[0][i] = vfmaq_f32(sum_f32x4[0][i], q_f32x4, k0_f32x4);
-            sum_f32x4[1][i] = vfmaq_f32(sum_f32x4[1][i], q_f32x4, k1_f32x4);
+    for (int u = 0; u < QUARTERS; u++)
+        sum_f32x4[i][u] = vdupq_n_f32(0.0f);
+    for (int j = 0; j < t->head_dim_k; j++) {
+        LK_UNROLL
+        for (int u = 0; u < QUARTERS; u++) {
+            const float32x4_t key_f32x4 = load_keys(type, block, j, u);
+            LK_UNROLL
+            for (int i = 0; i < n; i++)
+                sum_f32x4[i][u] = vfmaq_n_f32(sum_f32x4[i][u], key_f32x4, b->q[i][j]);
         }
     }
     LK_UNROLL
-    for (int i = 0; i < n; i++) {
-        float score[2] = {vaddvq_f32(sum_f32x4[0][i]), vaddvq_f32(sum_f32x4[1][i])};
-        for (int rest = j; rest < dim; rest++) {
-            score[0] += b->q[i][rest] * load1(size, row[0], rest);
-            score[1] += b->q[i][rest] * load1(size, row[1], rest);
-        }
-        b->weight[i][p0] = score[0];
-        b->weight[i][p1] = score[1];
-    }
+    for (int i = 0; i < n; i++)
+        LK_UNROLL
+    for (int u = 0; u < QUARTERS; u++)
+        vst1q_f32(&b->weight[i][LK_KEY_BLOCK * at + 4 * u], sum_f32x4[i][u]);
 }
 
 /* Scores of query i become weights; m, l and the factor of what was accumulated follow. */
@@ -83,9 +87,20 @@ LK_INLINE void softmax(batch *b, int i) {
     *l = *l * b->factor[i] + vaddvq_f32(sum_f32x4);
 }
 
+/* Elements j .. j + 3 of the values of a position. */
+LK_INLINE float32x4_t load_values(const int type, const char *row, int j) {
+    if (type == LK_F32)
+        return neon_load_f32(row + 4 * (ptrdiff_t)j);
+    if (type == LK_F16)
+        return neon_load_f16(row + 2 * (ptrdiff_t)j);
+    const block_q8_0 *block = (const block_q8_0 *)row + j / 32;
+    return vmulq_n_f32(i8_to_f32(block->qs + j % 32), lk_f16_to_f32(block->d));
+}
+
 /* acc = acc * factor + sum of weight * value, for 4 * width values from j on. */
-LK_INLINE void weigh(const int size, batch *b, const int n, const char *v, int dim, int j,
+LK_INLINE void weigh(const int type, batch *b, const int n, const lk_attn_tile *t, int j,
                      const int width) {
+    const size_t bytes = lk_value_row_bytes(type, t->head_dim_v);
     float32x4_t acc_f32x4[QUERIES][4];
     LK_UNROLL
     for (int i = 0; i < n; i++)
@@ -93,10 +108,10 @@ LK_INLINE void weigh(const int size, batch *b, const int n, const char *v, int d
     for (int u = 0; u < width; u++)
         acc_f32x4[i][u] = vmulq_n_f32(vld1q_f32(b->acc[i] + j + 4 * u), b->factor[i]);
     for (int p = 0; p < b->most_seen; p++) {
-        const char *row = v + (ptrdiff_t)p * dim * size;
+        const char *row = (const char *)t->v + p * bytes;
         LK_UNROLL
         for (int u = 0; u < width; u++) {
-            const float32x4_t v_f32x4 = load4(size, row, j + 4 * u);
+            const float32x4_t v_f32x4 = load_values(type, row, j + 4 * u);
             LK_UNROLL
             for (int i = 0; i < n; i++)
                 acc_f32x4[i][u] = vfmaq_n_f32(acc_f32x4[i][u], v_f32x4, b->weight[i][p]);
@@ -109,29 +124,28 @@ LK_INLINE void weigh(const int size, batch *b, const int n, const char *v, int d
         vst1q_f32(b->acc[i] + j + 4 * u, acc_f32x4[i][u]);
 }
 
-LK_INLINE void attend(const int size, batch *b, const int n, const lk_attn_tile *t) {
-    const char *k = t->k, *v = t->v;
+LK_INLINE void attend(const int type, batch *b, const int n, const lk_attn_tile *t) {
     const int dim = t->head_dim_v;
-    for (int p = 0; p < b->most_seen; p += 2)
-        score_pair(size, b, n, k, p, p + 1 < b->most_seen ? p + 1 : p, t->head_dim_k);
+    for (int at = 0; LK_KEY_BLOCK * at < b->most_seen; at++)
+        score_block(type, b, n, t, at);
     for (int i = 0; i < n; i++)
         softmax(b, i);
     int j = 0;
     for (; j + 16 <= dim; j += 16)
-        weigh(size, b, n, v, dim, j, 4);
+        weigh(type, b, n, t, j, 4);
     for (; j + 4 <= dim; j += 4)
-        weigh(size, b, n, v, dim, j, 1);
+        weigh(type, b, n, t, j, 1);
     for (; j < dim; j++)
         for (int i = 0; i < n; i++) {
             float acc = b->acc[i][j] * b->factor[i];
             for (int p = 0; p < b->most_seen; p++)
-                acc += b->weight[i][p] * load1(size, v, p * dim + j);
+                acc += b->weight[i][p] * attn_value(type, t->v, dim, p, j);
             b->acc[i][j] = acc;
         }
 }
 
 /* Queries that see nothing of the tile stay as they are: they join no batch. */
-LK_INLINE void attn(const int size, const lk_attn_tile *t) {
+LK_INLINE void attn(const int type, const lk_attn_tile *t) {
     batch b;
     int n = 0;
     b.most_seen = 0;
@@ -146,22 +160,25 @@ LK_INLINE void attn(const int size, const lk_attn_tile *t) {
             n++;
         }
         if (n == QUERIES) {
-            attend(size, &b, QUERIES, t);
+            attend(type, &b, QUERIES, t);
             n = b.most_seen = 0;
         }
     }
     if (n == 1)
-        attend(size, &b, 1, t);
+        attend(type, &b, 1, t);
     else if (n == 2)
-        attend(size, &b, 2, t);
+        attend(type, &b, 2, t);
     else if (n == 3)
-        attend(size, &b, 3, t);
+        attend(type, &b, 3, t);
 }
 
 void attn_f32_neon(const lk_attn_tile *tile) {
-    attn(4, tile);
+    attn(LK_F32, tile);
 }
 void attn_f16_neon(const lk_attn_tile *tile) {
-    attn(2, tile);
+    attn(LK_F16, tile);
+}
+void attn_q8_0_neon(const lk_attn_tile *tile) {
+    attn(LK_Q8_0, tile);
 }
 #endif

@@ -40,7 +40,7 @@ class Context:
         n_ctx: positions a sequence can hold; by default what the model was trained for. Memory
             is taken as positions are used.
         n_seq: independent sequences in the cache; `eval` and `generate` use sequence 0.
-        cache_type: "f16" or "f32" keys and values.
+        cache_type: "f16", "f32" or "q8_0" keys and values.
         n_batch: tokens evaluated at once; a longer prompt is taken in pieces.
 
     Raises:

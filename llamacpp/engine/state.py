@@ -22,7 +22,7 @@ from llamacpp.errors import ModelFileError, StateError
 __all__ = ["read_file", "read_state", "write_file", "write_state"]
 
 MAGIC = b"llamacpp state\n\x00"
-VERSION = 1
+VERSION = 2  # 2: keys in blocks of 16 positions
 # magic, version, cache type, tokens, whether logits follow; then the model's fingerprint
 _HEADER = struct.Struct("<16sIIQ?32s")
 _CHECKSUM_BYTES = 32

@@ -6,14 +6,13 @@ import mmap
 import sys
 from typing import Any
 
+from llamacpp import ops
 from llamacpp._native import ffi
-from llamacpp.errors import InvalidArgumentError, LlamaError
-from llamacpp.ops import F16, F32
+from llamacpp.errors import InvalidArgumentError, LlamaError, UnsupportedError
 
 __all__ = ["CACHE_TYPES", "KVCache"]
 
-CACHE_TYPES = {"f16": F16, "f32": F32}
-_ELEMENT_BYTES = {F16: 2, F32: 4}
+CACHE_TYPES = {"f16": ops.F16, "f32": ops.F32, "q8_0": ops.Q8_0}
 # Python 3.10 does not name it; Linux's value is the same on all architectures that we support.
 _MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
 
@@ -21,12 +20,14 @@ _MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux
 class KVCache:
     """Keys and values of `n_seq` sequences of up to `n_ctx` positions, for all layers.
 
-    One anonymous mapping holds, for each layer, K (n_seq, n_kv_head, n_ctx, head_dim_k) and then
-    V (n_seq, n_kv_head, n_ctx, head_dim_v): the positions of a head lie side by side. Memory is
-    taken page by page as positions are filled, so a large `n_ctx` costs nothing up front.
+    One anonymous mapping holds, for each layer, K (n_seq, n_kv_head) and then V (n_seq, n_kv_head),
+    each head with its positions side by side: values in rows, keys in transposed blocks of 16
+    positions (``csrc/kernels.h`` has the layout). Memory is taken page by page as positions are
+    filled, so a large `n_ctx` costs nothing up front.
 
     Raises:
         InvalidArgumentError: unknown `cache_type`.
+        UnsupportedError: heads of this size cannot be kept in that type.
         LlamaError: the address space for the cache cannot be had.
     """
 
@@ -44,11 +45,15 @@ class KVCache:
             raise InvalidArgumentError(
                 f"unknown KV cache type {cache_type!r}; types: {', '.join(CACHE_TYPES)}"
             )
+        if cache_type == "q8_0" and any(dim % 32 for dim in head_dims):
+            raise UnsupportedError(
+                f"a q8_0 KV cache needs heads of a multiple of 32, not {head_dims}; use f16"
+            )
         self.type = CACHE_TYPES[cache_type]
         self.n_seq, self.n_kv_head, self.n_ctx = n_seq, n_kv_head, n_ctx
-        element = _ELEMENT_BYTES[self.type]
-        self._row_bytes = tuple(element * dim for dim in head_dims)
-        self._halves = [n_seq * n_kv_head * n_ctx * row for row in self._row_bytes]
+        self._head_dims = head_dims
+        self._head_bytes = ops.cache_bytes(self.type, head_dims, n_ctx)  # of K, of V
+        self._halves = [n_seq * n_kv_head * size for size in self._head_bytes]
         self.nbytes = n_layer * sum(self._halves)
         try:
             self._memory = mmap.mmap(
@@ -69,12 +74,13 @@ class KVCache:
     def slices(self, seq: int, n: int) -> list[memoryview]:
         """Views of the first `n` positions of one sequence: layer by layer, K then V, by head."""
         whole = memoryview(self._memory)
+        used = ops.cache_bytes(self.type, self._head_dims, n)
         views = []
         for layer in range(len(self.layers)):
             at = layer * sum(self._halves)
-            for half, row in zip(self._halves, self._row_bytes, strict=True):
+            for half, size, taken in zip(self._halves, self._head_bytes, used, strict=True):
                 for head in range(self.n_kv_head):
-                    start = at + (seq * self.n_kv_head + head) * self.n_ctx * row
-                    views.append(whole[start : start + n * row])
+                    start = at + (seq * self.n_kv_head + head) * size
+                    views.append(whole[start : start + taken])
                 at += half
         return views

@@ -323,22 +323,48 @@ def test_tile_products_match_float64(
     assert (abs(y - exact) <= (2 * k / group + 6) * U * terms).all()
 
 
-@pytest.mark.parametrize(("name", "dtype"), [("attn_f32", np.float32), ("attn_f16", np.float16)])
+def key_blocks(k: np.ndarray) -> np.ndarray:
+    """Keys (positions, dim) as blocks of 16 positions, transposed; positions to a multiple."""
+    padded = np.concatenate([k, np.full((-len(k) % 16, k.shape[1]), 99, k.dtype)])
+    return np.ascontiguousarray(padded.reshape(-1, 16, k.shape[1]).transpose(0, 2, 1))
+
+
+def cache_of(
+    kind: str, k: np.ndarray, v: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Key blocks and value rows in a cache type, and the values they stand for."""
+    if kind != "q8_0":
+        dtype = {"f32": np.float32, "f16": np.float16}[kind]
+        k, v = k.astype(dtype), v.astype(dtype)
+        return key_blocks(k), v, k, v
+    rows = [gguf.quants.quantize(x, gguf.GGMLQuantizationType.Q8_0) for x in (k, v)]
+    meant = [gguf.quants.dequantize(x, gguf.GGMLQuantizationType.Q8_0) for x in rows]
+    blocks = rows[0].reshape(len(k), -1, 34)
+    groups = []
+    for g in range(blocks.shape[1]):  # a group: (blocks, 32, 16) codes, then 16 scales
+        codes, scales = key_blocks(blocks[:, g, 2:]), key_blocks(blocks[:, g, :2].copy())
+        halves = scales.transpose(0, 2, 1).reshape(len(codes), -1)
+        groups.append(np.concatenate([codes.reshape(len(codes), -1), halves], axis=1))
+    return np.ascontiguousarray(np.stack(groups, axis=1)), rows[1], *meant
+
+
+@pytest.mark.parametrize("kind", ["f32", "f16", "q8_0"])
 def test_attention_over_tiles_is_softmax_attention(
-    scalar: Callable[[str], Kernel], name: str, dtype: type
+    scalar: Callable[[str], Kernel], kind: str
 ) -> None:
-    n_q, dk, dv, random = 3, 24, 20, rng()
+    n_q, dk, dv, random = 3, 64, 32, rng()
     q = random.standard_normal((n_q, dk)).astype(np.float32)
-    k, v = (random.standard_normal((150, n)).astype(dtype) for n in (dk, dv))
+    k, v = (random.standard_normal((150, n)).astype(np.float32) for n in (dk, dv))
+    blocks, rows, k, v = cache_of(kind, k, v)
     m, total = np.full(n_q, -np.inf, np.float32), np.zeros(n_q, np.float32)
     acc = np.zeros((n_q, dv), np.float32)
     last = np.array([150, 128, 97])  # positions each query sees
     for start in range(0, 150, 64):
         n_pos = min(64, 150 - start)
         seen = np.clip(last - start, 0, n_pos).astype(np.int32)
-        arrays = (q, k[start:], v[start:], seen, m, total, acc)
+        arrays = (q, blocks[start // 16 :], rows[start:], seen, m, total, acc)
         tile = AttnTile(*[a.ctypes.data for a in arrays], dk, n_q, n_pos, dk, dv)
-        scalar(name)(ctypes.addressof(tile))
+        scalar(f"attn_{kind}")(ctypes.addressof(tile))
     for i in range(n_q):
         keys, values = (a[: last[i]].astype(np.float64) for a in (k, v))
         scores = keys @ q[i].astype(np.float64)

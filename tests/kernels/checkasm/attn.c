@@ -3,12 +3,12 @@
  * a score of n products is off by e = n 2u max sum|q k| at most, so m by e, and l and acc, once
  * brought to the same m, by a factor exp(2 e) and the roundings of their own sums.
  */
+#include "attn/attn.h"
 #include "check.h"
-#include "half.h"
 
 typedef struct {
     int n_q, dk, dv;
-    bool f16;
+    int type;     /* of the cache */
     float spread; /* size of the scores */
 } shape;
 
@@ -16,18 +16,32 @@ typedef struct {
     float *m, *l, *acc;
 } state;
 
-static void store(void *row, int i, bool f16, float value) {
-    uint16_t half = lk_f32_to_f16(value);
-    if (f16)
-        memcpy((char *)row + 2 * i, &half, 2);
-    else
-        memcpy((char *)row + 4 * i, &value, 4);
+/* A random key or value cache: `groups` of 32 for q8_0, else single elements. */
+static void fill(void *cache, const shape *s, size_t bytes, bool keys) {
+    const int low = keys ? -3 : -6, high = keys ? 2 : 3;
+    if (s->type == LK_Q8_0) {
+        check_random_bytes(cache, bytes);
+        for (size_t g = 0; keys && g < bytes / sizeof(lk_key_group); g++)
+            for (int lane = 0; lane < LK_KEY_BLOCK; lane++)
+                ((lk_key_group *)cache)[g].d[lane] = lk_f32_to_f16(check_wide(low - 7, high - 7));
+        for (size_t g = 0; !keys && g < bytes / sizeof(block_q8_0); g++)
+            ((block_q8_0 *)cache)[g].d = lk_f32_to_f16(check_wide(low - 7, high - 7));
+        return;
+    }
+    const size_t size = s->type == LK_F16 ? 2 : 4;
+    for (size_t i = 0; i < bytes / size; i++) {
+        const float value = check_wide(low, high);
+        const uint16_t half = lk_f32_to_f16(value);
+        memcpy((char *)cache + size * i, size == 2 ? (const void *)&half : &value, size);
+    }
 }
 
-static double load(const void *row, int i, bool f16) {
-    if (f16)
-        return (double)lk_f16_to_f32(lk_load_u16((const char *)row + 2 * i));
-    return (double)lk_load_f32((const char *)row + 4 * i);
+static double key(const shape *s, const void *k, int p, int j) {
+    return (double)attn_key(s->type, k, s->dk, p, j);
+}
+
+static double value(const shape *s, const void *v, int p, int j) {
+    return (double)attn_value(s->type, v, s->dv, p, j);
 }
 
 static state new_state(const char *name, const shape *s) {
@@ -48,7 +62,7 @@ static double score_magnitude(const shape *s, const lk_attn_tile *t, int i) {
     for (int p = 0; p < t->n_seen[i]; p++) {
         double sum = 0.0;
         for (int j = 0; j < s->dk; j++)
-            sum += fabs((double)t->q[i * t->q_stride + j] * load(t->k, p * s->dk + j, s->f16));
+            sum += fabs((double)t->q[i * t->q_stride + j] * key(s, t->k, p, j));
         most = fmax(most, sum);
     }
     return most;
@@ -62,9 +76,9 @@ static void update_sums(const shape *s, const lk_attn_tile *t, int i, float old_
     for (int p = 0; p < t->n_seen[i]; p++) {
         double score = 0.0;
         for (int j = 0; j < s->dk; j++)
-            score += (double)t->q[i * t->q_stride + j] * load(t->k, p * s->dk + j, s->f16);
+            score += (double)t->q[i * t->q_stride + j] * key(s, t->k, p, j);
         for (int j = 0; j < s->dv; j++)
-            sums[j] += exp(score - m) * fabs(load(t->v, p * s->dv + j, s->f16));
+            sums[j] += exp(score - m) * fabs(value(s, t->v, p, j));
     }
 }
 
@@ -92,7 +106,6 @@ static void run(const check_kernel *kernel, const shape *s, int n_tiles) {
     static float old_m[40];
     check_case("n_q = %d, head_dim_k = %d, head_dim_v = %d, scores about %g, %d tiles", s->n_q,
                s->dk, s->dv, (double)s->spread, n_tiles);
-    size_t size = s->f16 ? 2 : 4;
     state want = new_state("scalar state", s), got = new_state("state", s);
     int q_stride = s->dk + check_below(3), seen = 0;
     float *q = check_at_end("q", 4 * (size_t)(q_stride * (s->n_q - 1) + s->dk));
@@ -102,13 +115,13 @@ static void run(const check_kernel *kernel, const shape *s, int n_tiles) {
     memset(error, 0, sizeof error);
     for (int tile = 0; tile < n_tiles; tile++) {
         int n_pos = tile + 1 < n_tiles ? LK_ATTN_TILE : 1 + check_below(LK_ATTN_TILE);
-        void *k = check_at_end("k", size * (size_t)(n_pos * s->dk));
-        void *v = check_at_end("v", size * (size_t)(n_pos * s->dv));
+        const size_t n_blocks = (size_t)(n_pos + LK_KEY_BLOCK - 1) / LK_KEY_BLOCK;
+        const size_t k_bytes = n_blocks * lk_key_block_bytes(s->type, s->dk);
+        const size_t v_bytes = (size_t)n_pos * lk_value_row_bytes(s->type, s->dv);
+        void *k = check_at_end("k", k_bytes), *v = check_at_end("v", v_bytes);
         int32_t *n_seen = check_at_end("n_seen", 4 * (size_t)s->n_q);
-        for (int i = 0; i < n_pos * s->dk; i++)
-            store(k, i, s->f16, check_wide(-3, 2));
-        for (int i = 0; i < n_pos * s->dv; i++)
-            store(v, i, s->f16, check_wide(-6, 3));
+        fill(k, s, k_bytes, true);
+        fill(v, s, v_bytes, false);
         for (int i = 0; i < s->n_q; i++) {
             n_seen[i] = check_below(3) ? n_pos : check_below(n_pos + 1);
             old_m[i] = want.m[i];
@@ -133,13 +146,18 @@ static void run(const check_kernel *kernel, const shape *s, int n_tiles) {
 }
 
 void check_lk_attn_fn(const check_kernel *kernel) {
-    static const int dims[] = {1, 2, 3, 5, 7, 8, 15, 16, 17, 31, 32, 33, 64, 80, 96, 97, 128, 256};
-    bool f16 = strstr(kernel->name, "f16") != NULL;
-    for (int i = 0; i < CHECK_COUNT(dims); i++) {
+    static const int any[] = {1, 2, 3, 5, 7, 8, 15, 16, 17, 31, 32, 33, 64, 80, 96, 97, 128, 256},
+                     of_32[] = {32, 64, 96, 128, 160, 256};
+    const int type = strstr(kernel->name, "q8_0")  ? LK_Q8_0
+                     : strstr(kernel->name, "f16") ? LK_F16
+                                                   : LK_F32;
+    const int *dims = type == LK_Q8_0 ? of_32 : any;
+    const int n = type == LK_Q8_0 ? CHECK_COUNT(of_32) : CHECK_COUNT(any);
+    for (int i = 0; i < n; i++) {
         int n_q = 1 + check_below(9);
-        run(kernel, &(shape){n_q, dims[i], dims[i], f16, 8.0f}, 1 + i % 3);
-        run(kernel, &(shape){n_q, dims[i], dims[check_below(CHECK_COUNT(dims))], f16, 40.0f}, 2);
+        run(kernel, &(shape){n_q, dims[i], dims[i], type, 8.0f}, 1 + i % 3);
+        run(kernel, &(shape){n_q, dims[i], dims[check_below(n)], type, 40.0f}, 2);
     }
     for (int n_q = 1; n_q <= 17; n_q++)
-        run(kernel, &(shape){n_q, 32, 32, f16, 3.0f}, 1);
+        run(kernel, &(shape){n_q, 32, 32, type, 3.0f}, 1);
 }
