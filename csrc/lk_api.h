@@ -145,6 +145,36 @@ int lk_attention_run(const lk_attention *op, float *q, float *k, const float *v,
 int lk_rope_angles(float *angles, const int32_t *pos, int n_tokens, const double *inv_freq,
                    int n_half, float mscale);
 
+/* ---- op_block: ops that follow each other, in one call ------------------------------------ */
+
+enum lk_step_kind { LK_STEP_LINEAR = 0, LK_STEP_ATTENTION = 1 };
+
+typedef struct {
+    int32_t kind; /* lk_step_kind: which of the two it is */
+    struct {
+        const lk_linear *op;
+        const float *x;
+        float *y[3];
+    } linear; /* arguments of lk_linear_run */
+    struct {
+        const lk_attention *op;
+        float *q, *k;
+        const float *v;
+        float *out;
+        void *k_cache, *v_cache;
+    } attention; /* arguments of lk_attention_run */
+} lk_step;
+
+typedef struct {
+    const float *angles;
+    const int32_t *pos, *seq;
+    int32_t n_tokens;
+} lk_batch;
+
+/* Runs the steps in order; the first that fails ends it and *failed is its number. */
+int lk_block_run(const lk_step *steps, int n_steps, const lk_batch *batch, const lk_work *work,
+                 int32_t *failed);
+
 /* ---- op_rows: embedding look-up ----------------------------------------------------------- */
 
 /* y (n_ids, k): the chosen rows of w as float32; LK_ERR_ARGUMENT for an id outside w. */

@@ -1,7 +1,8 @@
 """One short wrapper per C op: check, call, check.
 
-Ops work on prepared operands: a `Linear` or `Attention` is made once per model, a `Buffer` once per
-session, so that a call costs little more than the C function behind it.
+Ops work on prepared operands: a `Linear` or `Attention` is made once per model, a `Buffer` and the
+`Block` of ops that uses it once per session, so that a call costs little more than the C function
+behind it.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from llamacpp.tensors import Tensor
 __all__ = [
     "Attention",
     "AttentionShape",
+    "Block",
     "Buffer",
     "Linear",
     "Work",
     "argmax",
-    "attention",
     "cache_bytes",
     "embed",
     "is_supported",
@@ -178,34 +179,74 @@ def cache_bytes(cache_type: int, head_dims: tuple[int, int], n: int) -> tuple[in
     )
 
 
+class Block:
+    """Ops that follow each other, prepared once and run by one call: a transformer block.
+
+    Every method that adds an op takes buffers of which the call's `n` tokens use the first n rows.
+    """
+
+    def __init__(self) -> None:
+        self._steps: list[dict[str, Any]] = []
+        self._struct: Any = ffi.NULL
+        self._alive: list[Any] = []  # what the C structs point to
+        self._failed = ffi.new("int32_t *")
+        self.names: list[str] = []  # of the ops, for messages and profiles
+
+    def linear(self, op: Linear, x: Buffer, *y: Buffer) -> Block:
+        """Add a `Linear`: x (n, k), y_i (n, n_rows_i)."""
+        arguments = {"op": op.struct, "x": x.ptr, "y": [buffer.ptr for buffer in y]}
+        self._add(op.tensors[0].name, "linear", arguments, (op, x, *y))
+        return self
+
+    def attention(
+        self,
+        op: Attention,
+        qkv: tuple[Buffer, Buffer, Buffer],
+        out: Buffer,
+        caches: tuple[Any, Any],
+    ) -> Block:
+        """Add an `Attention`: rotate q and k in place, append to the cache, attend.
+
+        Args:
+            op: the prepared shape.
+            qkv: q (n, n_head * head_dim_k), k and v (n, n_kv_head * their head size).
+            out: (n, n_head * head_dim_v).
+            caches: addresses of one layer's keys and values.
+        """
+        q, k, v = qkv
+        arguments = {"op": op.struct, "q": q.ptr, "k": k.ptr, "v": v.ptr, "out": out.ptr}
+        arguments |= {"k_cache": caches[0], "v_cache": caches[1]}
+        self._add("attention", "attention", arguments, (op, *qkv, out, caches))
+        return self
+
+    def _add(self, name: str, kind: str, arguments: dict[str, Any], alive: tuple[Any, ...]) -> None:
+        number = {"linear": lib.LK_STEP_LINEAR, "attention": lib.LK_STEP_ATTENTION}[kind]
+        self._steps.append({"kind": number, kind: arguments})
+        self._struct = ffi.new("lk_step[]", self._steps)
+        self._alive.extend(alive)
+        self.names.append(name)
+
+    def run(self, batch: Any, work: Work) -> None:
+        """Run all ops on the tokens of an ``lk_batch *``."""
+        status = lib.lk_block_run(self._struct, len(self.names), batch, work.struct, self._failed)
+        if status:
+            check(status, self.names[self._failed[0]])
+
+    def run_one(self, index: int, batch: Any, work: Work) -> None:
+        """Run one of the ops, as `run` does: for those who measure."""
+        step = self._struct + index
+        check(lib.lk_block_run(step, 1, batch, work.struct, self._failed), self.names[index])
+
+
 # ---- calls ------------------------------------------------------------------------------------
 
 
-def linear(op: Linear, x: Any, y: Any, n_tokens: int, work: Work) -> None:
-    """Run a `Linear`: x is ``float *`` (n_tokens, k), y ``float *[]`` (n_tokens, n_rows_i)."""
-    status = lib.lk_linear_run(op.struct, x, y, n_tokens, work.struct)
+def linear(op: Linear, x: Any, y: Float32Array, n_tokens: int, work: Work) -> None:
+    """Run a `Linear` of one matrix: x is ``float *`` (n_tokens, k), y (n_tokens, n_rows)."""
+    to = ffi.new("float *[3]", [ffi.from_buffer("float[]", y)])
+    status = lib.lk_linear_run(op.struct, x, to, n_tokens, work.struct)
     if status:
         check(status, f"multiply by {op.tensors[0].name}")
-
-
-def attention(
-    op: Attention, qkv: Any, out: Any, caches: Any, batch: Any, n_tokens: int, work: Work
-) -> None:
-    """Rotate, append to the cache, attend.
-
-    Args:
-        op: the prepared shape.
-        qkv: (q, k, v) pointers; q and k are rotated in place.
-        out: ``float *`` (n_tokens, n_head * head_dim_v).
-        caches: (k_cache, v_cache) addresses of one layer.
-        batch: (angles, pos, seq) pointers.
-        n_tokens: rows of the above.
-        work: scratch and threads.
-    """
-    q, k, v = qkv
-    status = lib.lk_attention_run(op.struct, q, k, v, out, *caches, *batch, n_tokens, work.struct)
-    if status:
-        check(status, "attention")
 
 
 def rope_angles(

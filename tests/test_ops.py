@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -101,9 +103,9 @@ def test_an_op_refuses_scratch_that_is_too_small() -> None:
     x, y = ops.Buffer(20, 64), ops.Buffer(20, 40)
     work = ops.Work(2)
     with pytest.raises(KernelError, match=r"scratch|memory"):
-        ops.linear(op, x.ptr, ffi.new("float *[3]", [y.ptr]), 20, work)
+        ops.linear(op, x.ptr, y.array, 20, work)
     work.reserve(op.scratch(20, 2))
-    ops.linear(op, x.ptr, ffi.new("float *[3]", [y.ptr]), 20, work)
+    ops.linear(op, x.ptr, y.array, 20, work)
     assert not y.array.any()
 
 
@@ -114,10 +116,28 @@ def test_attention_refuses_positions_outside_the_cache() -> None:
     q, k, v, out, angles = (ops.Buffer(1, 16) for _ in range(5))
     cache = ops.Buffer(2, 32)
     caches = (ffi.cast("void *", cache.ptr), ffi.cast("void *", cache.ptr + 32))
+    block = ops.Block().attention(op, (q, k, v), out, caches)
     for pos, seq in ((4, 0), (-1, 0), (0, 1), (0, -1)):
-        places = (angles.ptr, ffi.new("int32_t[]", [pos]), ffi.new("int32_t[]", [seq]))
-        with pytest.raises(KernelError, match="attention"):
-            ops.attention(op, (q.ptr, k.ptr, v.ptr), out.ptr, caches, places, 1, work)
+        places = ffi.new("int32_t[]", [pos]), ffi.new("int32_t[]", [seq])
+        batch = ffi.new("lk_batch *", [angles.ptr, *places, 1])
+        for run in (block.run, lambda *args: block.run_one(0, *args)):
+            with pytest.raises(KernelError, match="attention"):
+                run(batch, work)
+
+
+def test_a_block_runs_its_ops_in_order_and_names_the_one_that_failed() -> None:
+    first = ops.Linear([tensor(GGMLType.F32, 8, 8)])  # zero weights, no scratch needed
+    second = ops.Linear([replace(tensor(GGMLType.Q4_0, 64, 40), name="other")])
+    x, y, z = ops.Buffer(4, 64), ops.Buffer(4, 64), ops.Buffer(4, 40)
+    block = ops.Block().linear(first, x, y).linear(second, y, z)
+    batch, work = ffi.new("lk_batch *", {"n_tokens": 4}), ops.Work(1)
+    y.array[:] = z.array[:] = 7
+    with pytest.raises(KernelError, match="other"):
+        block.run(batch, work)
+    assert not y.array.reshape(-1)[:32].any()
+    work.reserve(second.scratch(4, 1))
+    block.run(batch, work)
+    assert not z.array.any()
 
 
 def test_every_supported_type_agrees_with_the_format_about_its_blocks() -> None:

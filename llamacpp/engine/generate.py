@@ -96,5 +96,5 @@ def _decode(
         if any(stop(np.array(context.tokens), logits) for stop in stopping):
             return "stop"
         if produced != max_tokens:
-            context.append((), "last")
+            context.flush()
     return "length"

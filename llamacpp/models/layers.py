@@ -79,6 +79,10 @@ class Network(Protocol):
         """
         ...
 
+    def blocks(self, space: Workspace) -> Iterator[ops.Block]:
+        """The layers, as they run on the memory of one session."""
+        ...
+
     def linears(self) -> Iterator[ops.Linear]:
         """Every prepared product, for sizing scratch memory."""
         ...
@@ -118,13 +122,27 @@ class Workspace:
         self.heads = ops.Buffer(n_batch, config.n_head * config.head_dim_v)
         self.hidden = ops.Buffer(n_batch, config.n_ff)
         self.angles = ops.Buffer(n_batch, max(config.n_rot, 1))
-        # Output pointers in the shape that `lk_linear_run` takes.
-        self.to_qkv = ffi.new("float *[3]", [self.q.ptr, self.k.ptr, self.v.ptr])
-        self.to_x = ffi.new("float *[3]", [self.x.ptr])
-        self.to_hidden = ffi.new("float *[3]", [self.hidden.ptr])
         self.work = ops.Work(n_threads)
         counts = range(1, min(n_batch, 16) + 1), (n_batch,)
         for n_tokens in {n for group in counts for n in group}:
             self.work.reserve(self.attention.scratch(n_tokens, n_threads))
             for linear in network.linears():
                 self.work.reserve(linear.scratch(n_tokens, n_threads))
+        self._place = ffi.new("lk_batch *", {"angles": self.angles.ptr})
+        self._alive: tuple[Any, ...] = ()
+        self.blocks = list(network.blocks(self))
+
+    def place(self, batch: Batch) -> Any:
+        """The ``lk_batch *`` of a batch: its positions and sequences; valid until the next."""
+        pos, seq = (ffi.from_buffer("int32_t[]", ids) for ids in (batch.pos, batch.seq))
+        self._alive = pos, seq
+        self._place.pos, self._place.seq, self._place.n_tokens = pos, seq, len(batch.tokens)
+        return self._place
+
+    def rows(self, batch: Batch) -> Any:
+        """Pointer to the rows of x (R, n_embd) that `batch` asks for; valid until the next."""
+        if len(batch.rows) == len(batch.tokens):
+            return self.x.ptr
+        chosen = np.take(self.x.array, batch.rows, axis=0)
+        self._alive = *self._alive, chosen
+        return ffi.from_buffer("float[]", chosen)

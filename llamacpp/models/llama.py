@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from llamacpp import ops
-from llamacpp._native import ffi
 from llamacpp.models.config import Config
 from llamacpp.models.layers import Batch, Embedding, Layer, Workspace
 from llamacpp.models.rope import inverse_frequencies
@@ -52,6 +51,19 @@ class Llama:
             yield from layer
         yield self.output
 
+    def blocks(self, space: Workspace) -> Iterator[ops.Block]:
+        """The layers on the memory of one session."""
+        for layer, caches in zip(self.layers, space.cache.layers, strict=True):
+            block = ops.Block()
+            # x += Wo attention(rope(Wq x'), rope(Wk x'), Wv x'), x' = rmsnorm(x)
+            block.linear(layer.qkv, space.x, space.q, space.k, space.v)
+            block.attention(space.attention, (space.q, space.k, space.v), space.heads, caches)
+            block.linear(layer.attn_out, space.heads, space.x)
+            # x += Wdown (silu(Wgate x') * Wup x'), x' = rmsnorm(x)
+            block.linear(layer.gate_up, space.x, space.hidden)
+            block.linear(layer.down, space.hidden, space.x)
+            yield block
+
     def forward(
         self,
         batch: Batch,
@@ -60,28 +72,18 @@ class Llama:
         checkpoint: Callable[[], None],
     ) -> None:
         """Evaluate a batch; see `Network.forward`."""
-        n, work = len(batch.tokens), space.work
-        pos, seq = (ffi.from_buffer("int32_t[]", ids) for ids in (batch.pos, batch.seq))
-        qkv, places = (space.q.ptr, space.k.ptr, space.v.ptr), (space.angles.ptr, pos, seq)
-
+        place = space.place(batch)
         self.embedding.look_up(batch.tokens, space.x.ptr)  # x (T, n_embd)
-        ops.rope_angles(space.angles.ptr, pos, n, self.inv_freq)
+        ops.rope_angles(space.angles.ptr, place.pos, len(batch.pos), self.inv_freq)
 
-        for layer, caches in zip(self.layers, space.cache.layers, strict=True):
+        for block in space.blocks:
             checkpoint()
-            # x += Wo attention(rope(Wq x'), rope(Wk x'), Wv x'), x' = rmsnorm(x)
-            ops.linear(layer.qkv, space.x.ptr, space.to_qkv, n, work)
-            ops.attention(space.attention, qkv, space.heads.ptr, caches, places, n, work)
-            ops.linear(layer.attn_out, space.heads.ptr, space.to_x, n, work)
-            # x += Wdown (silu(Wgate x') * Wup x'), x' = rmsnorm(x)
-            ops.linear(layer.gate_up, space.x.ptr, space.to_hidden, n, work)
-            ops.linear(layer.down, space.hidden.ptr, space.to_x, n, work)
+            block.run(place, space.work)
 
         if logits is not None:
             # Only the rows asked for go through the output matrix, the largest of all.
-            rows = np.take(space.x.array, batch.rows, axis=0)  # (R, n_embd)
-            to = ffi.new("float *[3]", [ffi.from_buffer("float[]", logits)])
-            ops.linear(self.output, ffi.from_buffer("float[]", rows), to, len(rows), work)
+            rows = space.rows(batch)  # (R, n_embd)
+            ops.linear(self.output, rows, logits, len(batch.rows), space.work)
 
 
 def _layer(c: Config, weights: Weights, prefix: str) -> Layer:

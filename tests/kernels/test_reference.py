@@ -273,7 +273,9 @@ def test_float_dots_match_float64(scalar: Callable[[str], Kernel], kind: str) ->
 
 
 # A step of 32 elements of a panel (csrc/kernels.h).
-PANEL = np.dtype([("q", "u1", (12, 32)), ("d", "f4", 12), ("s32", "f4", 12), ("s16", "f4", (2, 12))])
+PANEL = np.dtype(
+    [("q", "u1", (12, 32)), ("d", "f4", 12), ("s32", "f4", 12), ("s16", "f4", (2, 12))]
+)
 
 
 def test_a_column_of_a_panel_holds_the_codes_of_a_row(scalar: Callable[[str], Kernel]) -> None:
