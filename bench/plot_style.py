@@ -11,13 +11,13 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bench.analysis import Spread
 
-__all__ = ["bars", "colours", "figure", "levels", "lines", "number"]
+__all__ = ["MAX_COLUMNS", "Axes", "bars", "colours", "figure", "lines", "number"]
 
 # Told apart by every kind of colour vision (Okabe and Ito); the baseline comes first.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 INK, GREY, PALE = "#1f1f1f", "#5a5a5a", "#e3e3e3"
-MAX_COLUMNS = 3
+MAX_COLUMNS, MAX_INCHES = 3, 15
 HEAD = 1.0  # inches for title and legend
 
 Axes = Any  # matplotlib's, which mypy does not look into
@@ -36,7 +36,12 @@ def number(value: float) -> str:
 
 
 def figure(
-    title: str, subtitle: str, engines: dict[str, str], panels: int, size: tuple[float, float]
+    title: str,
+    subtitle: str,
+    engines: dict[str, str],
+    panels: int,
+    size: tuple[float, float],
+    columns: int = MAX_COLUMNS,
 ) -> tuple[Figure, list[Axes]]:
     """An empty grid of panels.
 
@@ -46,8 +51,9 @@ def figure(
         engines: colours by engine, for the legend.
         panels: how many.
         size: of one, in inches.
+        columns: of panels, at most.
     """
-    columns = min(panels, MAX_COLUMNS)
+    columns = min(panels, columns, max(1, int(MAX_INCHES // size[0])))
     rows = -(-panels // columns)
     width, height = max(size[0] * columns, 7.4), size[1] * rows + HEAD
     made = Figure(figsize=(width, height), layout="constrained", facecolor="white")
@@ -85,6 +91,8 @@ def bars(
     groups: Sequence[str],
     values: dict[str, list[Spread | str | None]],
     colour: dict[str, str],
+    limits: Sequence[tuple[float, str] | None],
+    inches: float,
 ) -> None:
     """Bars side by side in groups; a value that is a word is written in place of a bar.
 
@@ -95,10 +103,18 @@ def bars(
         groups: names of the groups.
         values: for each engine one per group.
         colour: by engine.
+        limits: of each group, with what to write there: a line over its bars.
+        inches: how wide the panel is.
     """
     _title(axes, title, unit)
     width = 0.8 / max(len(values), 1)
-    few = len(groups) * len(values) <= 12
+    found = [value.high for row in values.values() for value in row if isinstance(value, Spread)]
+    found += [bound[0] for bound in limits if bound is not None]
+    top = 1.14 * max(found, default=1.0)
+    axes.set_xlim(-0.5, len(groups) - 0.5)
+    axes.set_ylim(0, top)
+    axes.set_xticks(range(len(groups)), groups)
+    upright = (inches - 0.7) / len(groups) * width < 0.32
     for i, (name, row) in enumerate(values.items()):
         for group, value in enumerate(row):
             x = group + (i + 0.5) * width - 0.4
@@ -106,31 +122,35 @@ def bars(
                 axes.text(x, 0, f" {value}", rotation=90, ha="center", va="bottom", fontsize=8,
                           color=GREY)  # fmt: skip
             elif value is not None:
-                error = [[value.median - value.low], [value.high - value.median]]
-                axes.bar(x, value.median, width * 0.92, color=colour[name])
-                axes.errorbar(x, value.median, error, ecolor=INK, elinewidth=0.8, capsize=1.5)
-                axes.annotate(
-                    number(value.median), (x, value.high), (0, 2), textcoords="offset points",
-                    ha="center", va="bottom", fontsize=8, color=INK, rotation=0 if few else 90,
-                )  # fmt: skip
-    axes.set_xticks(range(len(groups)), groups)
-    axes.set_xlim(-0.5, len(groups) - 0.5)
-    axes.set_ylim(0, axes.get_ylim()[1] * 1.04)
-
-
-def levels(axes: Axes, limits: Sequence[tuple[float, str] | None]) -> None:
-    """The limit of each group of bars, as a line over it that bears its value and meaning."""
+                _bar(axes, x, width * 0.92, value, colour[name], upright)
     for group, bound in enumerate(limits):
         if bound is not None:
-            value, text = bound
-            axes.hlines(value, group - 0.43, group + 0.43, color=INK, linewidth=1.3, linestyle="--")
+            level, text = bound
+            axes.hlines(level, group - 0.43, group + 0.43, color=INK, linewidth=1.3, linestyle="--")
             axes.annotate(
-                text, (group, value), (0, 3), textcoords="offset points", ha="center",
+                text, (group, level), (0, 3), textcoords="offset points", ha="center",
                 va="bottom", fontsize=8, color=INK,
             )  # fmt: skip
-    found = [bound[0] for bound in limits if bound is not None]
-    if found:
-        axes.set_ylim(0, max(axes.get_ylim()[1], max(found) * 1.14))
+
+
+def _bar(axes: Axes, x: float, width: float, value: Spread, colour: str, upright: bool) -> None:
+    """One bar with its range and its value: in it, or over it where it is too low for that."""
+    axes.bar(x, value.median, width, color=colour)
+    if value.high > value.low:
+        error = [[value.median - value.low], [value.high - value.median]]
+        axes.errorbar(x, value.median, error, ecolor=INK, elinewidth=0.8, capsize=1.5)
+    inside = value.low > axes.get_ylim()[1] * (0.25 if upright else 0.15)
+    axes.annotate(
+        number(value.median), (x, value.low if inside else value.high), (0, -3 if inside else 2),
+        textcoords="offset points", ha="center", va="top" if inside else "bottom", fontsize=8,
+        color=_on(colour) if inside else INK, rotation=90 if upright else 0,
+    )  # fmt: skip
+
+
+def _on(colour: str) -> str:
+    """What is legible on a colour: white or ink, by its relative luminance."""
+    red, green, blue = ((int(colour[i : i + 2], 16) / 255) ** 2.2 for i in (1, 3, 5))
+    return "white" if 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.2 else INK
 
 
 def lines(

@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from bench.analysis import Spread, limit, rates, spread
-from bench.plot_style import bars, colours, figure, levels, lines, number
+from bench.plot_style import MAX_COLUMNS, MAX_INCHES, Axes, bars, colours, figure, lines, number
 from bench.results import Case, Results, Test
 from bench.words import counted
 
@@ -54,15 +54,16 @@ class _Plots:
             return []
         n_bars = len(self._labels) * len(self._colours)
         title = f"Speed with {counted(threads, 'thread')}"
-        drawn, axes = self._figure(title, len(tests), max(4.4, 0.34 * n_bars + 1))
+        inches = min(max(4.4, 0.42 * n_bars + 1), MAX_INCHES)
+        drawn, axes = self._figure(title, len(tests), inches)
         for panel, test in zip(axes, tests, strict=True):
             found = [self._case(label, threads, test) for label in self._labels]
             values = {
                 name: [self._bar(case, name) for case in found] for name in self._results.engines
             }
             groups = [self._short(label) for label in self._labels]
-            bars(panel, _words(test), "tok/s", groups, values, self._colours)
-            levels(panel, [self._limit(case, long=False) for case in found])
+            limits = [self._limit(case, long=False) for case in found]
+            bars(panel, _words(test), "tok/s", groups, values, self._colours, limits, inches)
         return [(f"speed-{threads}t", drawn)]
 
     def prompt_curve(self, threads: int) -> Made:
@@ -92,10 +93,11 @@ class _Plots:
         if len(threads) < 2 or not tests:
             return []
         panels = [(label, test) for label in self._labels for test in tests]
-        drawn, axes = self._figure("Speed by threads", len(panels), 3.6)
+        columns = len(tests) if 1 < len(tests) <= 4 else MAX_COLUMNS
+        drawn, axes = self._figure("Speed by threads", len(panels), 3.7, columns)
         for panel, (label, test) in zip(axes, panels, strict=True):
             cases = [case for n in threads if (case := self._case(label, n, test))]
-            title = f"{self._short(label)}: {_words(test)}" if self._common else _words(test)
+            title = test.name if len(self._labels) == 1 else f"{self._short(label)}: {test.name}"
             self._lines(panel, title, cases, [case.threads for case in cases], "threads")
         return [("threads", drawn)]
 
@@ -107,27 +109,30 @@ class _Plots:
                 first.setdefault((held.model, held.engine), held.anonymous / 1e6)
         if not first:
             return []
-        drawn, (panel,) = self._figure("Memory that a process holds for itself", 1, 7.4)
+        inches = min(max(7.4, 0.42 * len(first) + 1), MAX_INCHES)
+        drawn, (panel,) = self._figure("Memory that a process holds for itself", 1, inches)
         values: dict[str, list[Spread | str | None]] = {}
         for name in self._results.engines:
             found = [first.get((label, name)) for label in self._labels]
             values[name] = [None if mb is None else Spread(mb, mb, mb) for mb in found]
         groups = [self._short(label) for label in self._labels]
-        title = "anonymous memory after the tests, weights mapped from the file not counted"
-        bars(panel, title, "MB", groups, values, self._colours)
+        title = "anonymous memory after the tests; what is mapped from the file is not in it"
         sizes = [model.nbytes / 1e6 for model in self._results.models]
-        levels(panel, [(size, f"the file: {number(size)} MB") for size in sizes])
+        limits = [(size, f"the file: {number(size)} MB") for size in sizes]
+        bars(panel, title, "MB", groups, values, self._colours, limits, inches)
         return [("memory", drawn)]
 
     # ---- parts ----------------------------------------------------------------------------------
 
-    def _figure(self, title: str, panels: int, width: float) -> tuple[Figure, list]:  # type: ignore[type-arg]
+    def _figure(
+        self, title: str, panels: int, width: float, columns: int = MAX_COLUMNS
+    ) -> tuple[Figure, list[Axes]]:
         machine = self._results.machine
         models = self._common.rstrip("-_") or ", ".join(self._labels)
         where = f"{models} on {machine.get('cpu', 'an unknown CPU')}"
         where += f" ({counted(machine.get('cores_allowed', 1), 'core')})"
         partial = "" if self._results.complete else " (partial)"
-        return figure(title + partial, where, self._colours, panels, (width, 3.5))
+        return figure(title + partial, where, self._colours, panels, (width, 3.5), columns)
 
     def _short(self, label: str) -> str:
         return label[len(self._common) :]
@@ -196,9 +201,7 @@ class _Plots:
             self._lines(panel, self._short(label), cases, at, axis)
         return [(name, drawn)]
 
-    def _lines(
-        self, panel: object, title: str, cases: list[Case], at: list[int], axis: str
-    ) -> None:
+    def _lines(self, panel: Axes, title: str, cases: list[Case], at: list[int], axis: str) -> None:
         values = {
             name: [None if name in c.errors else spread(rates(c, name)) for c in cases]
             for name in self._results.engines
