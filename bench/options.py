@@ -48,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line. Lists are separated by commas."""
     parser = _Parser(
         prog="python -m bench.compare",
+        allow_abbrev=False,
         description="Compare engines on the same model files: each in turn, in one run, beside "
         "what the machine allows. Prints a table; writes results.json, table.md and plots. "
         "bench/README.md tells what every column means and how to add an engine.",
