@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 
 NAME = os.environ["FAKE_NAME"]
 SECONDS = [float(word) for word in os.environ.get("FAKE_SECONDS", "1").split(",")]
@@ -19,7 +20,7 @@ WHAT, _, WHEN = os.environ.get("FAKE_TROUBLE", "").partition("@")
 
 
 def log(text: str) -> None:
-    with open(os.environ["FAKE_LOG"], "a", encoding="utf-8") as file:
+    with Path(os.environ["FAKE_LOG"]).open("a", encoding="utf-8") as file:
         file.write(f"{NAME} {text}\n")
 
 

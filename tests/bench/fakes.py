@@ -52,8 +52,14 @@ def compare(
         settings=settings,
         folder=folder,
     )
-    results = Results("fakes", "2026-01-01T00:00:00+00:00", ["compare"], {"rounds": settings.rounds},
-                      MACHINE, models=list(plan.models))  # fmt: skip
+    results = Results(
+        name="fakes",
+        started="2026-01-01T00:00:00+00:00",
+        command=["compare"],
+        settings={"rounds": settings.rounds},
+        machine=MACHINE,
+        models=list(plan.models),
+    )
     present = introduce(results, specs, settings.timeout)
     Comparison(plan, present, results).run()
     return results

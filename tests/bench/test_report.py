@@ -187,7 +187,12 @@ def test_many_models_and_engines_fit(results: Results, tmp_path: Path) -> None:
     results.engines = dict.fromkeys(names, ABOUT)
     results.models = [dataclasses.replace(MODELS[0], label=f"m-{i}") for i in range(9)]
     results.cases = [
-        Case(m.label, 1, Test(n_gen=4), [Round(names, {name: 1.0 + i for i, name in enumerate(names)})])
+        Case(
+            m.label,
+            1,
+            Test(n_gen=4),
+            [Round(names, {name: 1.0 + i for i, name in enumerate(names)})],
+        )
         for m in results.models
     ]
     results.memory = []
