@@ -47,22 +47,21 @@ def test_it_says_what_it_is(engine: Engine) -> None:
     assert all(isinstance(value, str) and value for value in about.values())
 
 
-@pytest.mark.parametrize(
-    "test",
-    [
+def test_it_runs_every_kind_of_test(engine: Engine) -> None:
+    open_model(engine, n_seq=4)
+    tests: list[dict[str, int]] = [
         {"n_prompt": 100},
         {"n_gen": 3},
         {"n_prompt": 8, "n_depth": 150},
         {"n_gen": 3, "n_depth": 150},
         {"n_gen": 3, "n_seq": 4},
         {"n_gen": 3, "n_seq": 4, "n_depth": 20},
-        {"n_gen": 3},  # after more sequences and depth
-    ],
-)
-def test_it_runs_every_kind_of_test(engine: Engine, test: dict[str, int]) -> None:
-    open_model(engine, n_seq=4)
-    for seed in range(3):
-        assert engine.ask("run", **test, seed=seed)["seconds"] > 0
+        {"n_gen": 3},
+        {"n_prompt": 8, "n_depth": 30},
+    ]
+    for test in tests:
+        for seed in range(3):
+            assert engine.ask("run", **test, seed=seed)["seconds"] > 0
 
 
 def test_it_fills_a_context_to_the_last_position(engine: Engine) -> None:

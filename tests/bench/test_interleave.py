@@ -72,12 +72,8 @@ def test_contexts_are_as_large_as_their_tests_need(tmp_path: Path) -> None:
     assert opened == [f"a open {n}t {ctx}" for n in (1, 2) for ctx in ("100 x1", "4 x3")]
     names = ["pp100", "tg8 @ d50", "tg4 x3"]
     assert [case.test.name for case in results.cases] == names * 2
-    assert [(held.threads, held.n_seq) for held in results.memory] == [
-        (1, 1),
-        (1, 3),
-        (2, 1),
-        (2, 3),
-    ]
+    groups = [(held.threads, held.n_seq) for held in results.memory]
+    assert groups == [(1, 1), (1, 3), (2, 1), (2, 3)]
     assert results.memory[0].anonymous == 10_000_000
     assert results.memory[0].open_seconds == 0.5
 

@@ -186,15 +186,8 @@ def test_many_models_and_engines_fit(results: Results, tmp_path: Path) -> None:
     names = [f"engine-{i}" for i in range(8)]
     results.engines = dict.fromkeys(names, ABOUT)
     results.models = [dataclasses.replace(MODELS[0], label=f"m-{i}") for i in range(9)]
-    results.cases = [
-        Case(
-            m.label,
-            1,
-            Test(n_gen=4),
-            [Round(names, {name: 1.0 + i for i, name in enumerate(names)})],
-        )
-        for m in results.models
-    ]
+    taken = Round(names, {name: 1.0 + i for i, name in enumerate(names)})
+    results.cases = [Case(m.label, 1, Test(n_gen=4), [taken]) for m in results.models]
     results.memory = []
     assert drawn(results, tmp_path) == {"table.md", "speed-1t.png"}
 
