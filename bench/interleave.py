@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 
 from bench.engines.client import Engine, EngineError, EngineSpec
+from bench.load import OthersLoad
 from bench.progress import Progress
 from bench.results import Case, Memory, Model, Round
 from bench.words import counted
@@ -125,6 +126,7 @@ class Group:
             taken = Round(names[first:] + names[:first])
             if number:
                 case.rounds.append(taken)
+            load = OthersLoad([self._engines[name].pid for name in names])
             for name in taken.order:
                 what = f"round {number} of {self._settings.rounds}" if number else "warm-up"
                 self._progress.show(f"{self._about()}, {case.test.name}, {what}: {name}")
@@ -134,6 +136,7 @@ class Group:
                     taken.seconds[name] = answer["seconds"]
                 except EngineError as error:
                     case.errors[name] = self._lose(error)
+            taken.others = load.cores()
             if number and self._probe is not None:
                 taken.limits = self._limits(self._probe)
 

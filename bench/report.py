@@ -33,12 +33,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("no plots: they need matplotlib: pip install 'llamacpp[bench]'", file=sys.stderr)
     written = write(results, args.folder, plots=plots)
     print(table(results), end="")
-    print(f"written: {', '.join(map(str, written))}", file=sys.stderr)
+    names = ", ".join(path.name for path in written)
+    print(f"written to {args.folder}: {names}", file=sys.stderr)
     return 0
 
 
 def write(results: Results, folder: Path, *, plots: bool) -> list[Path]:
-    """Write table.md and, if asked, the plots into a folder; return their paths."""
+    """Write table.md and, if asked, the plots into a folder; return their paths.
+
+    Args:
+        results: what to show.
+        folder: holds results.json already.
+        plots: whether to draw plots, for which matplotlib must be there.
+    """
     path = folder / "table.md"
     path.write_text(table(results), encoding="utf-8")
     if not plots:
@@ -69,6 +76,14 @@ def _head(results: Results) -> str:
         f"- Medians of {rounds} interleaved rounds. Ratios and shares of the limit are computed in "
         "each round; in brackets their smallest and largest."
     )
+    others = spread([
+        taken.others for case in results.cases for taken in case.rounds if taken.others is not None
+    ])  # fmt: skip
+    if others is not None:
+        lines.append(
+            f"- Meanwhile other programs had the time of {others.median:.2f} cores, at most "
+            f"{others.high:.2f}. Near 0 is as it should be."
+        )
     return "\n".join([*lines, ""])
 
 
@@ -152,7 +167,8 @@ def _notes(results: Results) -> str:
     """What is missing, and why: each reason once, with the tests that it concerns."""
     notes: dict[str, list[str]] = {}
     for name, reason in results.missing.items():
-        notes.setdefault(f"left out: {reason}", []).append(name)
+        what = reason if name == "limits" else f"left out: {reason}"
+        notes.setdefault(what, []).append(f"no {name}" if name == "limits" else name)
     for case in results.cases:
         for name, reason in case.errors.items():
             where = f"{name}, {case.model}, {case.threads} threads"

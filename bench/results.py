@@ -66,11 +66,14 @@ class Round:
         seconds: by engine.
         limits: bytes and operations per second that the machine allowed between two rounds, as
             {"read_bandwidth", "int8_peak"}; None if they were not probed.
+        others: processors' worth of time that other programs had during the round; None if the
+            system does not tell.
     """
 
     order: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     limits: dict[str, float] | None = None
+    others: float | None = None
 
 
 @dataclass

@@ -92,6 +92,11 @@ class Engine:
             reason = f"cannot start {spec.command[0]}: {error.strerror}"
             raise EngineError(spec.name, "missing", reason) from error
 
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
+
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         """Send a request and wait for its answer.
 

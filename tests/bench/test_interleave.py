@@ -148,6 +148,20 @@ def test_a_missing_engine_is_left_out(tmp_path: Path) -> None:
     assert only(results).errors == {}
 
 
+def test_the_load_of_others_is_noted(tmp_path: Path, monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr("bench.interleave.OthersLoad", lambda pids: seen.append(pids) or Load())
+
+    class Load:
+        def cores(self) -> float:
+            return 0.5
+
+    specs = [fake("a", tmp_path / "log"), fake("b", tmp_path / "log")]
+    case = only(compare(tmp_path, specs, [DECODE]))
+    assert [taken.others for taken in case.rounds] == [0.5] * 3
+    assert [len(set(pids)) for pids in seen] == [2] * 4
+
+
 def test_results_are_saved(tmp_path: Path) -> None:
     results = compare(tmp_path, [fake("a", tmp_path / "log")], [DECODE])
     assert results.complete

@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import mmap
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from bench import machine, page_cache
+from bench.load import OthersLoad, _ticks
 from bench.page_cache import refresh
 from bench.progress import Progress
 
@@ -63,6 +66,32 @@ def test_what_does_not_fit_into_memory_is_left_alone(file: Path, monkeypatch) ->
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         refresh(tmp_path / "nothing")
+
+
+# ---- other programs -----------------------------------------------------------------------------
+
+SPIN = "import time\nend = time.monotonic() + 60\nwhile time.monotonic() < end: pass"
+
+
+@linux_only
+def test_what_others_compute_is_noticed_and_what_we_do_is_not() -> None:
+    with subprocess.Popen([sys.executable, "-c", SPIN]) as process:
+        try:
+            begin, before = time.monotonic(), _ticks(process.pid)
+            theirs, ours = OthersLoad([]), OthersLoad([process.pid])
+            while _ticks(process.pid) < before + 20:  # however busy the machine is
+                time.sleep(0.01)
+            with_it, without_it = theirs.cores(), ours.cores()
+            seconds = time.monotonic() - begin
+        finally:
+            process.kill()
+    assert with_it is not None
+    assert without_it is not None
+    assert (with_it - without_it) * seconds * os.sysconf("SC_CLK_TCK") > 10
+
+
+def test_a_system_that_does_not_tell_is_believed() -> None:
+    assert OthersLoad([2**30]).cores() is None  # nor is there such a process
 
 
 # ---- machine ------------------------------------------------------------------------------------
