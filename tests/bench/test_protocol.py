@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -188,6 +190,57 @@ def test_memory_tells_what_a_process_holds() -> None:
     assert after["mapped"] > 0
     assert after["pss"] >= after["anonymous"]
     del held
+
+
+# ---- what others rely on ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["__init__.py", "engines/__init__.py", "engines/__main__.py", "engines/protocol.py"]
+)
+def test_any_interpreter_of_a_peer_can_run_the_worker(name: str) -> None:
+    tree = ast.parse((ROOT / "bench" / name).read_text(), feature_version=(3, 9))
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import)
+             for alias in node.names}  # fmt: skip
+    names |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    tops = {name.partition(".")[0] for name in names if name != "bench.engines.protocol"}
+    assert tops <= set(sys.stdlib_module_names)
+
+
+class Cache:
+    """Of the engine that the README invents."""
+
+    def __init__(self, n_seq: int, n_ctx: int) -> None:
+        self.held: list[list[int]] = [[] for _ in range(n_seq)]
+
+    def evaluate(self, seq: int, tokens: list[int]) -> None:
+        self.held[seq] += tokens
+
+    def evaluate_each(self, seqs: range, tokens: list[int]) -> None:
+        for seq, token in zip(seqs, tokens, strict=True):
+            self.held[seq].append(token)
+
+    def truncate(self, seq: int, n: int) -> None:
+        del self.held[seq][n:]
+
+
+def test_the_example_of_the_readme_is_an_adapter(monkeypatch) -> None:
+    model = SimpleNamespace(vocabulary_size=9, new_cache=Cache)
+    swift = SimpleNamespace(__version__="1.2", Model=lambda path, threads: model)
+    monkeypatch.setitem(sys.modules, "swift", swift)
+    text = (ROOT / "bench" / "README.md").read_text()
+    code = text.partition("```python\n# swift_adapter.py\n")[2].partition("```")[0]
+    names: dict = {}
+    exec(compile(code, "README.md", "exec"), names)
+    worker = names["Swift"]()
+    assert worker.answer({"do": "about"})["version"] == "1.2"
+    opening = {"do": "open", "path": "f", "n_threads": 1, "n_ctx": 50, "n_seq": 2}
+    worker.answer(opening)
+    for test in ({"n_prompt": 5}, {"n_gen": 3, "n_seq": 2, "n_depth": 4}):
+        assert worker.answer({"do": "run", **test})["seconds"] > 0
+    assert [len(held) for held in worker.cache.held] == [4, 4]
+    with pytest.raises(RefusedError, match="F16 only"):
+        worker.answer({**opening, "cache_type": "f32"})
 
 
 # ---- the process --------------------------------------------------------------------------------
