@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -99,6 +100,11 @@ def test_closing_ends_the_process(ignore: str, monkeypatch) -> None:
         pid = engine.ask("x")["pid"]
         assert is_running(pid)
     assert not is_running(pid)
+
+
+def test_a_ctrl_c_on_the_terminal_is_not_for_the_engine(tmp_path: Path) -> None:
+    with Engine(fake("a", tmp_path / "log"), 20.0) as engine:
+        assert os.getsid(engine.pid) == engine.pid != os.getsid(0)
 
 
 def test_the_environment_is_passed_on() -> None:

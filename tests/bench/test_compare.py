@@ -87,19 +87,19 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, capsys) -> None
 def interrupt(
     tmp_path: Path, number: signal.Signals, *names: str
 ) -> subprocess.CompletedProcess[str]:
-    """Compare until an engine is stuck, then send a signal to the harness alone."""
+    """Compare until an engine is stuck, then send a signal to the group, as a terminal does."""
     pids, engines = tmp_path / "pids", [word for name in names for word in engine(name)]
     process = subprocess.Popen(
         [sys.executable, "-m", "bench.compare", *QUICK, "-p", "8", "-n", "1", *engines,
          "--engines", ",".join(names), "--out", str(tmp_path)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
-        env={**os.environ, "FAKE_PIDS": str(pids)},
+        env={**os.environ, "FAKE_PIDS": str(pids)}, start_new_session=True,
     )  # fmt: skip
     try:
         while not (tmp_path / "pids.stuck").exists():
             time.sleep(0.01)
             assert process.poll() is None, process.communicate()
-        process.send_signal(number)
+        os.killpg(process.pid, number)
         out, err = process.communicate(timeout=60)
     finally:
         process.kill()
