@@ -1,7 +1,8 @@
 # Everything here sets itself up in .venv: a Debian machine with python3, gcc and make is enough.
 #     make run     print a story by the bundled model
 #     make test    the test suite;  make test ARGS="tests/format -k writer" runs a part of it
-#     make bench   speed, beside what the memory allows;  make bench MODEL=FILE takes your file
+#     make bench   speed, beside that of llama-cpp-python and what the machine allows, of three
+#                  files that it makes;  make bench ARGS="-m FILE -r 10" takes yours
 #     make lint    ruff, mypy, clang-format, and the warnings of every C compiler there is
 #     make clean   remove all that these made
 PYTHON ?= python3
@@ -15,8 +16,8 @@ run: .venv/built
 test: .venv/test
 	$(BIN)/python -m pytest $(ARGS)
 
-bench: .venv/built
-	$(BIN)/python -m bench.decode $(MODEL)
+bench: .venv/bench
+	$(BIN)/python -m bench.standard $(ARGS)
 
 lint: .venv/lint
 	$(BIN)/ruff check
@@ -41,7 +42,7 @@ clean:
 	@touch $@
 
 # The package being installed already, this adds what the extra of that name asks for.
-.venv/test .venv/lint: .venv/%: .venv/built
+.venv/test .venv/lint .venv/bench: .venv/%: .venv/built
 	$(BIN)/pip install --quiet "llamacpp[$*]"
 	@touch $@
 

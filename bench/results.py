@@ -1,0 +1,192 @@
+"""What a comparison found: every sample, and what it was taken on. `results.json` is this."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["BATCH", "Case", "Memory", "Model", "Results", "ResultsError", "Round", "Test"]
+
+FORMAT = 1  # of results.json
+BATCH = 512  # tokens of a prompt that an engine evaluates at once
+
+
+class ResultsError(Exception):
+    """A folder holds no results that this version reads."""
+
+
+@dataclass(frozen=True)
+class Test:
+    """A prompt of `n_prompt` tokens, or `n_gen` steps of `n_seq` sequences, after `n_depth`."""
+
+    __test__ = False  # pytest: nothing to collect
+
+    n_prompt: int = 0
+    n_gen: int = 0
+    n_depth: int = 0
+    n_seq: int = 1
+
+    @property
+    def name(self) -> str:
+        """As llama-bench calls it: pp512, tg64 @ d4096; and tg64 x8 for 8 sequences."""
+        name = f"pp{self.n_prompt}" if self.n_prompt else f"tg{self.n_gen}"
+        name += f" x{self.n_seq}" if self.n_seq > 1 else ""
+        return name + (f" @ d{self.n_depth}" if self.n_depth else "")
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether it is a prompt, and not a decode."""
+        return self.n_prompt > 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that are evaluated, of all sequences."""
+        return self.n_prompt or self.n_gen * self.n_seq
+
+    @property
+    def tokens_of_a_pass(self) -> int:
+        """Tokens that share one reading of the weights."""
+        return min(self.n_prompt, BATCH) if self.n_prompt else self.n_seq
+
+    @property
+    def n_ctx(self) -> int:
+        """Positions that a sequence must hold."""
+        return self.n_depth + self.n_prompt + self.n_gen
+
+
+@dataclass
+class Round:
+    """One turn of every engine.
+
+    Attributes:
+        order: who ran after whom.
+        seconds: by engine.
+        limits: bytes and operations per second that the machine allowed between two rounds, as
+            {"read_bandwidth", "int8_peak"}; None if they were not probed.
+        others: processors' worth of time that other programs had during the round; None if the
+            system does not tell.
+    """
+
+    order: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    limits: dict[str, float] | None = None
+    others: float | None = None
+
+
+@dataclass
+class Case:
+    """One test of one model with one number of threads. `errors` tells by engine what failed."""
+
+    model: str
+    threads: int
+    test: Test
+    rounds: list[Round] = field(default_factory=list)
+    errors: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model file.
+
+    Attributes:
+        label: what it is called in tables; unique.
+        path: where it was.
+        nbytes: size of all its files.
+        types: bytes by tensor type, largest first.
+        weight_bytes: that one token must read; None if not told.
+        operations: that one token costs, a multiplication and an addition being two.
+        page_cache: what `bench.page_cache` did; None if nothing.
+    """
+
+    label: str
+    path: str
+    nbytes: int
+    types: dict[str, int] = field(default_factory=dict)
+    weight_bytes: float | None = None
+    operations: float | None = None
+    page_cache: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What an engine's process held after the tests of a group, in bytes; seconds to open."""
+
+    model: str
+    threads: int
+    n_seq: int
+    engine: str
+    open_seconds: float
+    anonymous: int | None = None
+    mapped: int | None = None
+    pss: int | None = None
+
+
+@dataclass
+class Results:
+    """A whole comparison.
+
+    Attributes:
+        name: of the folder.
+        started: local time, ISO 8601.
+        command: the command line.
+        settings: rounds, pause and the like.
+        machine: see `bench.machine`.
+        engines: what each says of itself, in the order of the tables; the first is the baseline.
+        missing: why an engine was left out, or "limits".
+        models, memory, cases: what was measured, in order.
+        complete: False for one that was interrupted.
+        seconds: that it took.
+    """
+
+    name: str
+    started: str
+    command: list[str]
+    settings: dict[str, Any]
+    machine: dict[str, Any]
+    engines: dict[str, dict[str, Any]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    models: list[Model] = field(default_factory=list)
+    memory: list[Memory] = field(default_factory=list)
+    cases: list[Case] = field(default_factory=list)
+    complete: bool = False
+    seconds: float = 0.0
+
+    def model(self, label: str) -> Model:
+        """The model of that label."""
+        return next(model for model in self.models if model.label == label)
+
+    def save(self, folder: Path) -> None:
+        """Write results.json, in full or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".results.{os.getpid()}.tmp"
+        text = json.dumps({"format": FORMAT, **asdict(self)}, indent=1)
+        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.replace(folder / "results.json")
+
+    @classmethod
+    def load(cls, folder: Path) -> Results:
+        """Read results.json.
+
+        Raises:
+            ResultsError: there is none, or none that this version reads.
+        """
+        path = folder / "results.json"
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if data.pop("format") != FORMAT:
+                raise ResultsError(f"{path} was written by another version of bench.compare")
+            data["models"] = [Model(**model) for model in data["models"]]
+            data["memory"] = [Memory(**memory) for memory in data["memory"]]
+            data["cases"] = [_case(**case) for case in data["cases"]]
+            return cls(**data)
+        except OSError as error:
+            raise ResultsError(f"{path}: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ResultsError(f"{path} is no results of bench.compare ({error})") from error
+
+
+def _case(test: dict[str, int], rounds: list[dict[str, Any]], **rest: Any) -> Case:
+    return Case(test=Test(**test), rounds=[Round(**taken) for taken in rounds], **rest)
