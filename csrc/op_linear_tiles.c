@@ -1,32 +1,27 @@
 /*
  * A prompt: 16 weight rows at a time are unpacked into a tile in cache, which meets the panels of
- * all tokens. Float weights have no tiles: their dots take the tokens in turns.
+ * all tokens. Float weights have no tiles: their dots take all tokens at once.
  */
 #include "op_linear.h"
 
 #define PIECE_ROWS (LK_TILES_PER_PIECE * LK_TILE_ROWS)
-#define TOKENS_PER_DOT 8 /* their activations stay in the L1 cache while the rows go by */
 
 /* y (n_tokens rows, y_stride floats apart) = rows [r0, r0 + n) of w times all tokens. */
 static void rows_by_dot(const lk_linear_state *s, const lk_matrix *w, char *copy, int64_t r0, int n,
                         float *y, ptrdiff_t y_stride) {
     const lk_linear *op = s->op;
-    const char *x = op->norm ? copy + s->at.normed : (const char *)s->x;
-    lk_dot d = {
+    const lk_dot d = {
         .w = {(const char *)w->data + r0 * w->row_bytes, NULL},
+        .y = {y, NULL},
+        .x = op->norm ? copy + s->at.normed : (const char *)s->x,
         .w_stride = w->row_bytes,
         .x_stride = op->k * sizeof(float),
         .y_stride = y_stride,
         .k = op->k,
         .rows = n,
+        .cols = s->n_tokens,
     };
-    lk_dot_fn dot = (lk_dot_fn)lk_kernel(lk_linear_kernels_of(w->type)->dot);
-    for (int t = 0; t < s->n_tokens; t += TOKENS_PER_DOT) {
-        d.cols = s->n_tokens - t < TOKENS_PER_DOT ? s->n_tokens - t : TOKENS_PER_DOT;
-        d.x = x + t * d.x_stride;
-        d.y[0] = y + t * y_stride;
-        dot(&d);
-    }
+    ((lk_dot_fn)lk_kernel(lk_linear_kernels_of(w->type)->dot))(&d);
 }
 
 /* Weights k0 .. k0 + kn of n rows from r0 on, in the thread's own memory. */
