@@ -82,7 +82,7 @@ typedef struct {
     int32_t q_max;  /* no |q| is larger */
 } lk_tile;
 
-/* unpack_TYPE: w is row 0's first block; rows (1..16) missing from the tile become all zero.
+/* unpack_TYPE: w is row 0's first block; of 16 rows, those from `rows` (1..16) on are row 0 again.
  * Q4_1 and Q5_1 store -m. q_max is the caller's. */
 typedef void (*lk_unpack_fn)(const lk_tile *tile, const void *w, size_t w_stride, int k, int rows);
 

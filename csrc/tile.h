@@ -5,29 +5,36 @@
 #include "kernels.h"
 
 /*
- * Sixteen rows side by side are too many streams for the hardware prefetcher, and those of the next
- * tile lie behind them, one after the other: so they are fetched while these are unpacked.
- * Prefetches never fault, so it does not matter where the matrix ends.
+ * The rows of a tile; those that the matrix does not have are row 0 again. Sixteen rows side by
+ * side are too many streams for the hardware prefetcher, and those of the next tile lie behind
+ * them, one after the other: so they are fetched while these are unpacked. Prefetches never fault:
+ * it does not matter where the matrix ends.
  */
 typedef struct {
-    const char *row;
-    size_t stride;
-    int line, lines; /* of 64 bytes, in a row */
-} lk_next_rows;
+    const uint8_t *row[LK_TILE_ROWS];
+    const char *next, *next_end; /* of the row that is being fetched */
+    size_t stride, bytes;        /* of a row */
+} lk_weight_rows;
 
-/* The next tile of rows of `bytes` bytes that lie w_stride bytes apart from w on. */
-LK_INLINE lk_next_rows lk_rows_after(const void *w, size_t w_stride, size_t bytes) {
-    const char *next = (const char *)w + LK_TILE_ROWS * w_stride;
-    return (lk_next_rows){next, w_stride, 0, (int)(bytes / 64) + 1};
+LK_INLINE lk_weight_rows lk_rows_of(const void *w, size_t w_stride, int rows, size_t bytes) {
+    lk_weight_rows at;
+    for (int r = 0; r < LK_TILE_ROWS; r++)
+        at.row[r] = (const uint8_t *)w + (r < rows ? r * w_stride : 0);
+    at.next = (const char *)w + LK_TILE_ROWS * w_stride;
+    at.next_end = at.next + bytes;
+    at.stride = w_stride;
+    at.bytes = bytes;
+    return at;
 }
 
-/* Fetch n of its lines, there being LK_TILE_ROWS * lines in all. */
-LK_INLINE void lk_prefetch_lines(lk_next_rows *next, int n) {
-    for (int i = 0; i < n; i++) {
-        __builtin_prefetch(next->row + 64 * next->line, 0, 2);
-        if (++next->line == next->lines) {
-            next->line = 0;
-            next->row += next->stride;
+/* Fetch as much of the next rows as `bytes` of each of these. */
+LK_INLINE void lk_prefetch_next(lk_weight_rows *rows, const int bytes) {
+    for (int i = 0; i < LK_TILE_ROWS * bytes; i += 64) {
+        __builtin_prefetch(rows->next, 0, 2);
+        rows->next += 64;
+        if (rows->next >= rows->next_end) {
+            rows->next_end += rows->stride;
+            rows->next = rows->next_end - rows->bytes;
         }
     }
 }

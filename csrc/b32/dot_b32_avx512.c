@@ -16,6 +16,7 @@
 
 LK_BEGIN_AVX512
 
+#include "b32_avx512.h"
 #include "dot_walk.h"
 
 #define QUAD 4 /* blocks a step */
@@ -38,47 +39,21 @@ typedef struct {
     __m256 offset_f32x8; /* sum of d s32 (zero point) or m s32 */
 } total;
 
-/* Indices into the pair of loads: byte `offset` of the blocks is there, or 64 further on when it
- * lies beyond the first load; the second ends with the fourth block. */
-LK_INLINE __m512i in_two_loads(b32_type type, __m512i offset_u8x64) {
-    const int to_second = 64 - ((int)b32_bytes(type) * QUAD - 64);
-    const __mmask64 beyond = _mm512_cmpgt_epu8_mask(offset_u8x64, _mm512_set1_epi8(63));
-    return _mm512_mask_add_epi8(offset_u8x64, beyond, offset_u8x64,
-                                _mm512_set1_epi8((char)to_second));
-}
-
 LK_INLINE layout make_layout(b32_type type) {
     const int bytes = (int)b32_bytes(type);
-    const __m512i lane_u8x64 =
-        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-    const __m512i block_u32x16 = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-    const __m512i block_at_u8x64 =
-        _mm512_mullo_epi32(block_u32x16, _mm512_set1_epi32(bytes * 0x01010101));
     layout at;
     at.quants_u8x64 =
-        in_two_loads(type, _mm512_add_epi8(_mm512_add_epi8(block_at_u8x64, lane_u8x64),
-                                           _mm512_set1_epi8((char)b32_quants_at(type))));
-#pragma GCC unroll 2
-    for (int half = 0; half < 2; half++) { /* its two bytes of fifth bits, each eight times */
-        const __m512i byte_u8x64 =
-            _mm512_srli_epi16(_mm512_and_si512(lane_u8x64, _mm512_set1_epi8(8)), 3);
-        at.fifth_u8x64[half] = in_two_loads(
-            type, _mm512_add_epi8(_mm512_add_epi8(block_at_u8x64, byte_u8x64),
-                                  _mm512_set1_epi8((char)(b32_fifth_at(type) + 2 * half))));
-    }
+        b32_lanes(type, b32_quants_at(type),
+                  _mm_setr_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+    for (int half = 0; half < 2; half++) /* two bytes of fifth bits, each eight times */
+        at.fifth_u8x64[half] =
+            b32_lanes(type, b32_fifth_at(type) + 2 * half, _mm_set_epi64x(0x0101010101010101, 0));
     const short words = (short)(bytes / 2), to_second = (short)(64 - 4 * words);
     const short d3 = (short)(3 * words + (3 * words < 32 ? 0 : to_second));
     const short m3 = (short)(3 * words + 1 + (3 * words + 1 < 32 ? 0 : to_second));
     at.scales_u16x32 = _mm512_castsi128_si512(_mm_setr_epi16(
         0, words, (short)(2 * words), d3, 1, (short)(words + 1), (short)(2 * words + 1), m3));
     return at;
-}
-
-/* The first n bytes at p, at most 64; zeros beyond. */
-LK_INLINE __m512i load_bytes(const void *p, int n) {
-    return n >= 64 ? _mm512_loadu_si512(p)
-           : n > 0 ? _mm512_maskz_loadu_epi8(_bzhi_u64(~0ULL, (unsigned)n), p)
-                   : _mm512_setzero_si512();
 }
 
 /* n <= 4 blocks; their d, as half floats, in the result. */
@@ -106,8 +81,8 @@ LK_INLINE __m128i load_quad(b32_type type, const layout *at, __m512i q_u8x64[2],
     if (type == B32_q8_0)
         return load_q8_0(q_u8x64, w, n);
     const int bytes = (int)b32_bytes(type), second = QUAD * bytes - 64;
-    __m512i low_u8x64 = load_bytes(w, n * bytes);
-    __m512i high_u8x64 = load_bytes(w + second, n * bytes - second);
+    __m512i low_u8x64 = b32_load(w, n * bytes);
+    __m512i high_u8x64 = b32_load(w + second, n * bytes - second);
     LK_LOADED_ONCE(low_u8x64);
     LK_LOADED_ONCE(high_u8x64);
     const __m512i pairs_u8x64 = _mm512_permutex2var_epi8(low_u8x64, at->quants_u8x64, high_u8x64);

@@ -1,7 +1,7 @@
 /*
  * unpack_q4_0 q4_1 q5_0 q5_1 q8_0 into the tile of kernels.h: q[i / 4][row][i % 4], scale = d,
  * min = -m (Q4_1 and Q5_1). A block of 8 rows is 8 vectors of 8 dwords; transposed, each is half of
- * one 64-byte step of the tile. Rows that are missing are not read and become zero.
+ * one 64-byte step of the tile.
  */
 #include "b32.h"
 
@@ -41,45 +41,41 @@ LK_INLINE void store_transposed(int8_t *q, const __m256i row_u32x8[ROWS]) {
     }
 }
 
-/* The halves at w in each row, sign bits flipped by `flip`; zeros for missing rows. */
-LK_INLINE __m256 load_scales(const uint8_t *w, size_t w_stride, int rows, int flip) {
-    uint16_t h[ROWS] = {0};
+/* The halves at byte `at` of eight rows, sign bits flipped by `flip`. */
+LK_INLINE __m256 load_scales(const uint8_t *const *row, size_t at, int flip) {
+    uint16_t h[ROWS];
 #pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-        h[r] = (uint16_t)(lk_load_u16(w + r * w_stride) ^ flip);
+    for (int r = 0; r < ROWS; r++)
+        h[r] = (uint16_t)(lk_load_u16(row[r] + at) ^ flip);
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)h));
 }
 
-/* One block of 8 rows, of which `rows` exist. */
-LK_INLINE void unpack_block(b32_type type, const lk_tile *t, const uint8_t *w, size_t w_stride,
-                            int rows) {
+/* The block at byte `at` of eight rows. */
+LK_INLINE void unpack_block(b32_type type, const lk_tile *t, const uint8_t *const *row, size_t at) {
     __m256i row_i8x32[ROWS];
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++) {
-        row_i8x32[r] = r < rows ? b32_quants_i8x32(type, w + r * w_stride) : _mm256_setzero_si256();
-        if (type != B32_q8_0 && b32_zero(type) && r < rows)
+        row_i8x32[r] = b32_quants_i8x32(type, row[r] + at);
+        if (type != B32_q8_0 && b32_zero(type))
             row_i8x32[r] = _mm256_sub_epi8(row_i8x32[r], _mm256_set1_epi8((char)b32_zero(type)));
     }
     store_transposed(t->q, row_i8x32);
-    _mm256_storeu_ps(t->scale, load_scales(w, w_stride, rows, 0));
+    _mm256_storeu_ps(t->scale, load_scales(row, at, 0));
     if (b32_has_min(type))
-        _mm256_storeu_ps(t->min, load_scales(w + 2, w_stride, rows, 0x8000));
+        _mm256_storeu_ps(t->min, load_scales(row, at + 2, 0x8000));
 }
 
 LK_INLINE void unpack_rows(b32_type type, const lk_tile *tile, const uint8_t *w, size_t w_stride,
-                           int k, int rows) {
-    lk_next_rows next = lk_rows_after(w, w_stride, (size_t)(k / LK_QK32) * b32_bytes(type));
+                           int k, int n_rows) {
+    const size_t bytes = b32_bytes(type);
+    lk_weight_rows rows = lk_rows_of(w, w_stride, n_rows, k / LK_QK32 * bytes);
     for (int b = 0; b < k / LK_QK32; b++) {
-        lk_prefetch_lines(&next, (int)b32_bytes(type) / 4 + 1);
         const lk_tile step = lk_tile_from(tile, LK_QK32 * b, LK_QK32);
         for (int r = 0; r < LK_TILE_ROWS; r += ROWS) {
             const lk_tile t = lk_tile_rows(&step, r);
-            const uint8_t *at = w + r * w_stride + b * b32_bytes(type);
-            if (rows - r >= ROWS)
-                unpack_block(type, &t, at, w_stride, ROWS);
-            else
-                unpack_block(type, &t, at, w_stride, rows - r);
+            unpack_block(type, &t, rows.row + r, b * bytes);
         }
+        lk_prefetch_next(&rows, (int)bytes);
     }
     lk_tile_starts(tile, k, LK_QK32);
 }

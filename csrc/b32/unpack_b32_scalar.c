@@ -1,10 +1,8 @@
 /*
  * unpack_q4_0 q4_1 q5_0 q5_1 q8_0, the specification: 16 rows into the tile of kernels.h,
  *     q[i / 4][row][i % 4], scale[b][row] = d, min[b][row] = -m (Q4_1 and Q5_1 only).
- * Rows that are missing are not read and become zero.
+ * Rows that are missing are row 0 again.
  */
-#include <string.h>
-
 #include "b32.h"
 #include "tile.h"
 
@@ -23,25 +21,14 @@ LK_INLINE void unpack_block(b32_type type, const lk_tile *t, const uint8_t *w) {
         *t->min = -v.m;
 }
 
-LK_INLINE void clear_block(b32_type type, const lk_tile *t) {
-    for (int j = 0; j < LK_QK32; j++)
-        t->q[j / 4 * 4 * LK_TILE_ROWS + j % 4] = 0;
-    *t->start = 0;
-    *t->scale = 0.0f;
-    if (b32_has_min(type))
-        *t->min = 0.0f;
-}
-
 LK_INLINE void unpack_rows(b32_type type, const lk_tile *tile, const uint8_t *w, size_t w_stride,
-                           int k, int rows) {
+                           int k, int n_rows) {
+    const lk_weight_rows rows = lk_rows_of(w, w_stride, n_rows, k / LK_QK32 * b32_bytes(type));
     for (int b = 0; b < k / LK_QK32; b++) {
         const lk_tile step = lk_tile_from(tile, LK_QK32 * b, LK_QK32);
         for (int r = 0; r < LK_TILE_ROWS; r++) {
             const lk_tile t = lk_tile_rows(&step, r);
-            if (r < rows)
-                unpack_block(type, &t, w + r * w_stride + b * b32_bytes(type));
-            else
-                clear_block(type, &t);
+            unpack_block(type, &t, rows.row[r] + b * b32_bytes(type));
         }
     }
 }

@@ -2,7 +2,7 @@
  * K-quant rows to the tile of kernels.h (unpack_b256_scalar.c, k_quants_avx2.h). 32 quants of a row
  * are eight words of four, and half a line of the tile is one such word of eight rows: so either
  * half of the tile is a chain of 8 x 8 transposes of 32-bit words, and so are scales and minima.
- * Values are those of the scalar version bit for bit; exactly rows * k / 256 super-blocks are read.
+ * Values are those of the scalar version bit for bit.
  */
 #include "../k_quants.h"
 #include "../kernels.h"
@@ -51,37 +51,28 @@ static __attribute__((noinline)) void transpose(void *out, const void *rows) {
     }
 }
 
-/* Eight rows of a tile, of which the first n are those at w. */
-LK_INLINE void unpack_half(k_load_fn load, size_t bytes, int n_scale, int n_min,
-                           const lk_tile *tile, const uint8_t *w, size_t w_stride, int k, int n) {
+/* n_scale and n_min: vectors of eight in a super-block. */
+LK_INLINE void unpack_all(k_load_fn load, const int bytes, int n_scale, int n_min,
+                          const lk_tile *tile, const uint8_t *w, size_t w_stride, int k,
+                          int n_rows) {
+    const int group = n_scale == 1 ? 32 : 16;
+    lk_weight_rows rows = lk_rows_of(w, w_stride, n_rows, (size_t)(k / LK_QK256 * bytes));
     k_rows half;
-    memset(&half, 0, sizeof half);
-    lk_next_rows next = lk_rows_after(w, w_stride, (size_t)(k / LK_QK256) * bytes);
-    for (int i = 0; i < k; i += LK_QK256, w += bytes) {
-        const lk_tile t = lk_tile_from(tile, i, n_scale == 1 ? 32 : 16);
-        for (int r = 0; r < n; r++) {
-            lk_prefetch_lines(&next, (int)bytes / 64 + 1);
-            load(&half, r, w + (size_t)r * w_stride);
-        }
+    for (int i = 0; i < 2 * k; i += LK_QK256) { /* first rows 0..7, then rows 8..15 */
+        const int first = i < k ? 0 : ROWS, element = i < k ? i : i - k;
+        const lk_tile step = lk_tile_from(tile, element, group);
+        const lk_tile t = lk_tile_rows(&step, first);
+        for (int r = 0; r < ROWS; r++)
+            load(&half, r, rows.row[first + r] + element / LK_QK256 * bytes);
         for (int j = 0; j < 8; j++)
             transpose(t.q + 32 * LK_TILE_ROWS * j, half.q[j]);
         for (int j = 0; j < n_scale; j++)
             transpose(t.scale + 8 * LK_TILE_ROWS * j, half.scale[j]);
         for (int j = 0; j < n_min; j++)
             transpose(t.min + 8 * LK_TILE_ROWS * j, half.min[j]);
+        lk_prefetch_next(&rows, bytes / 2);
     }
-}
-
-/* n_scale and n_min: vectors of eight in a super-block. */
-LK_INLINE void unpack_all(k_load_fn load, size_t bytes, int n_scale, int n_min, const lk_tile *tile,
-                          const uint8_t *w, size_t w_stride, int k, int rows) {
-    for (int r = 0; r < LK_TILE_ROWS; r += ROWS) {
-        const int n = rows - r < 0 ? 0 : rows - r < ROWS ? rows - r : ROWS;
-        const lk_tile t = lk_tile_rows(tile, r);
-        unpack_half(load, bytes, n_scale, n_min, &t, w + (n > 0 ? (size_t)r * w_stride : 0),
-                    w_stride, k, n);
-    }
-    lk_tile_starts(tile, k, n_scale == 1 ? 32 : 16);
+    lk_tile_starts(tile, k, group);
 }
 
 /* The eight vectors of one row go to its places, less the zero point. */

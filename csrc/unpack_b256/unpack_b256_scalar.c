@@ -1,7 +1,6 @@
 /*
  * K-quant rows to the tile of kernels.h: q[i / 4][r][i % 4], scale[i / G][r], min[i / G][r], 16
- * rows wide. Blocks: blocks.h, expanded by k_quants.h. Reads exactly rows * k / 256 super-blocks;
- * rows that the matrix does not have are zero.
+ * rows wide. Blocks: blocks.h, expanded by k_quants.h. Rows that are missing are row 0 again.
  */
 #include "../k_quants.h"
 #include "tile.h"
@@ -12,16 +11,14 @@ typedef struct {
     int group, zero, has_min;
 } k_type;
 
-/* w NULL: zeros. */
 LK_INLINE void unpack_block(k_type type, const lk_tile *t, const uint8_t *w) {
-    uint8_t q[LK_QK256] = {0};
-    float scale[16] = {0}, min[16] = {0};
-    if (w)
-        type.expand(q, scale, min, w);
+    uint8_t q[LK_QK256];
+    float scale[16], min[16];
+    type.expand(q, scale, min, w);
     for (int g = 0; g < LK_QK256 / type.group; g++) {
         int32_t sum = 0;
         for (int e = g * type.group; e < (g + 1) * type.group; e++) {
-            const int code = w ? q[e] - type.zero : 0;
+            const int code = q[e] - type.zero;
             t->q[e / 4 * 4 * LK_TILE_ROWS + e % 4] = (int8_t)code;
             sum += code;
         }
@@ -33,12 +30,13 @@ LK_INLINE void unpack_block(k_type type, const lk_tile *t, const uint8_t *w) {
 }
 
 LK_INLINE void unpack_rows(k_type type, const lk_tile *tile, const uint8_t *w, size_t w_stride,
-                           int k, int rows) {
-    for (int i = 0; i < k; i += LK_QK256, w += type.bytes) {
+                           int k, int n_rows) {
+    const lk_weight_rows rows = lk_rows_of(w, w_stride, n_rows, k / LK_QK256 * type.bytes);
+    for (int i = 0; i < k; i += LK_QK256) {
         const lk_tile step = lk_tile_from(tile, i, type.group);
         for (int r = 0; r < LK_TILE_ROWS; r++) {
             const lk_tile t = lk_tile_rows(&step, r);
-            unpack_block(type, &t, r < rows ? w + (size_t)r * w_stride : NULL);
+            unpack_block(type, &t, rows.row[r] + (size_t)i / LK_QK256 * type.bytes);
         }
     }
 }
