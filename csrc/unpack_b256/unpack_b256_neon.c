@@ -1,7 +1,7 @@
 /*
  * unpack_q2_K q3_K q4_K q5_K q6_K into the tile of kernels.h: four rows at a time, their words of
- * four codes, and their scales, brought side by side by TRN. Missing rows are not read and become
- * zero. k is whole super-blocks: no tail.
+ * four codes, and their scales, brought side by side by TRN. k is whole super-blocks: no
+ * tail.
  */
 #include "../kernels.h"
 
@@ -17,17 +17,14 @@ LK_INLINE void store_side_by_side(void *to, size_t stride, uint32x4_t v[4]) {
         vst1q_u8((uint8_t *)to + i * stride, vreinterpretq_u8_u32(v[i]));
 }
 
-LK_INLINE void unpack_codes(k_type type, int8_t *q, const uint8_t *w, size_t w_stride,
-                            const int rows) {
+LK_INLINE void unpack_codes(k_type type, int8_t *q, const uint8_t *const *row, size_t at) {
     const uint8x16_t zero = vdupq_n_u8((uint8_t)k_zero(type));
     LK_UNROLL
     for (int i = 0; i < 16; i++) {
         uint32x4_t v[4];
         LK_UNROLL
         for (int r = 0; r < 4; r++)
-            v[r] = r < rows ? vreinterpretq_u32_u8(
-                                  vsubq_u8(k_codes16(type, w + r * w_stride, i / 2, i % 2), zero))
-                            : vdupq_n_u32(0);
+            v[r] = vreinterpretq_u32_u8(vsubq_u8(k_codes16(type, row[r] + at, i / 2, i % 2), zero));
         store_side_by_side(q + 16 * i * LK_TILE_ROWS, 4 * LK_TILE_ROWS, v);
     }
 }
@@ -49,40 +46,36 @@ LK_INLINE void unpack_floats(float *to, const int8x16_t bytes[4], const float fa
     }
 }
 
-/* Four rows, of which `rows` exist. */
-LK_INLINE void unpack_rows(k_type type, const lk_tile *tile, const uint8_t *w, size_t w_stride,
-                           int k, const int rows) {
+/* The super-block at byte `at` of four rows. */
+LK_INLINE void unpack_block(k_type type, const lk_tile *t, const uint8_t *const *row, size_t at) {
     const int groups = LK_QK256 / k_group(type);
-    for (int e = 0; e < k; e += LK_QK256, w += k_bytes(type)) {
-        const lk_tile t = lk_tile_from(tile, e, k_group(type));
-        int8x16_t scales[4], mins[4];
-        float d[4] = {0}, dmin[4] = {0};
-        LK_UNROLL
-        for (int r = 0; r < 4; r++) {
-            scales[r] = mins[r] = vdupq_n_s8(0);
-            if (r < rows) {
-                const k_scales s = k_scales_of(type, w + r * w_stride);
-                scales[r] = s.scale;
-                mins[r] = s.min;
-                d[r] = s.d;
-                dmin[r] = s.dmin;
-            }
-        }
-        unpack_codes(type, t.q, w, w_stride, rows);
-        unpack_floats(t.scale, scales, d, groups);
-        if (k_has_min(type))
-            unpack_floats(t.min, mins, dmin, groups);
+    int8x16_t scales[4], mins[4];
+    float d[4], dmin[4];
+    LK_UNROLL
+    for (int r = 0; r < 4; r++) {
+        const k_scales s = k_scales_of(type, row[r] + at);
+        scales[r] = s.scale;
+        mins[r] = s.min;
+        d[r] = s.d;
+        dmin[r] = s.dmin;
     }
+    unpack_codes(type, t->q, row, at);
+    unpack_floats(t->scale, scales, d, groups);
+    if (k_has_min(type))
+        unpack_floats(t->min, mins, dmin, groups);
 }
 
 LK_INLINE void unpack(k_type type, const lk_tile *tile, const uint8_t *w, size_t w_stride, int k,
-                      int rows) {
-    for (int r = 0; r < LK_TILE_ROWS; r += 4) {
-        const lk_tile t = lk_tile_rows(tile, r);
-        if (rows - r >= 4)
-            unpack_rows(type, &t, w + r * w_stride, w_stride, k, 4);
-        else
-            unpack_rows(type, &t, w + r * w_stride, w_stride, k, rows - r);
+                      int n_rows) {
+    const size_t bytes = k_bytes(type);
+    lk_weight_rows rows = lk_rows_of(w, w_stride, n_rows, k / LK_QK256 * bytes);
+    for (int i = 0; i < k; i += LK_QK256) {
+        const lk_tile step = lk_tile_from(tile, i, k_group(type));
+        for (int r = 0; r < LK_TILE_ROWS; r += 4) {
+            const lk_tile t = lk_tile_rows(&step, r);
+            unpack_block(type, &t, rows.row + r, i / LK_QK256 * bytes);
+        }
+        lk_prefetch_next(&rows, (int)bytes);
     }
     lk_tile_starts(tile, k, k_group(type));
 }
