@@ -311,8 +311,8 @@ static void attend(void *arg, int thread, int n_threads) {
             continue;
         }
         flash total = state_at(own + s->at.total, n_q), part = state_at(own + s->at.chunk, n_q);
-        reset(total, n_q, dim);
-        for (int chunk = 0; chunk <= last; chunk++) {
+        attend_chunk(s, block, head, 0, own, total); /* to merge with nothing changes nothing */
+        for (int chunk = 1; chunk <= last; chunk++) {
             attend_chunk(s, block, head, chunk, own, part);
             merge(total, part, n_q, dim);
         }

@@ -6,8 +6,9 @@
 #include "pool.h"
 #include "scratch.h"
 
-#define LK_TILES_PER_PIECE 8  /* weight rows that a thread unpacks at a time, in tiles */
-#define LK_K_PER_TILE 2048   /* eight tiles of 32 KB and half a panel of 36 KB at a time: L2 and L1 */
+#define LK_TILES_PER_PIECE 8 /* weight rows that a thread unpacks at a time, in tiles */
+#define LK_K_PER_TILE 2048 /* eight tiles of 32 KB and half a panel of 36 KB at a time: L2 and L1  \
+                            */
 #define LK_DOT_PIECE_ROWS 256 /* the most rows of a stream that a thread takes at a time */
 
 /* Kernel slots and tile parameters of a weight type. */

@@ -1,32 +1,27 @@
 /*
  * A prompt: 16 weight rows at a time are unpacked into a tile in cache, which meets the panels of
- * all tokens. Float weights have no tiles: their dots take the tokens in turns.
+ * all tokens. Float weights have no tiles: their dots take all tokens at once.
  */
 #include "op_linear.h"
 
 #define PIECE_ROWS (LK_TILES_PER_PIECE * LK_TILE_ROWS)
-#define TOKENS_PER_DOT 8 /* their activations stay in the L1 cache while the rows go by */
 
 /* y (n_tokens rows, y_stride floats apart) = rows [r0, r0 + n) of w times all tokens. */
 static void rows_by_dot(const lk_linear_state *s, const lk_matrix *w, char *copy, int64_t r0, int n,
                         float *y, ptrdiff_t y_stride) {
     const lk_linear *op = s->op;
-    const char *x = op->norm ? copy + s->at.normed : (const char *)s->x;
-    lk_dot d = {
+    const lk_dot d = {
         .w = {(const char *)w->data + r0 * w->row_bytes, NULL},
+        .y = {y, NULL},
+        .x = op->norm ? copy + s->at.normed : (const char *)s->x,
         .w_stride = w->row_bytes,
         .x_stride = op->k * sizeof(float),
         .y_stride = y_stride,
         .k = op->k,
         .rows = n,
+        .cols = s->n_tokens,
     };
-    lk_dot_fn dot = (lk_dot_fn)lk_kernel(lk_linear_kernels_of(w->type)->dot);
-    for (int t = 0; t < s->n_tokens; t += TOKENS_PER_DOT) {
-        d.cols = s->n_tokens - t < TOKENS_PER_DOT ? s->n_tokens - t : TOKENS_PER_DOT;
-        d.x = x + t * d.x_stride;
-        d.y[0] = y + t * y_stride;
-        dot(&d);
-    }
+    ((lk_dot_fn)lk_kernel(lk_linear_kernels_of(w->type)->dot))(&d);
 }
 
 /* Weights k0 .. k0 + kn of n rows from r0 on, in the thread's own memory. */
@@ -52,8 +47,9 @@ static void unpack_tiles(const lk_linear_state *s, const lk_matrix *w, char *own
     }
 }
 
+/* y = those rows times all tokens; y += with `add`. */
 static void rows_by_tile(const lk_linear_state *s, const lk_matrix *w, char *copy, char *own,
-                         int64_t r0, int n, float *y, ptrdiff_t y_stride) {
+                         int64_t r0, int n, float *y, ptrdiff_t y_stride, int add) {
     lk_gemm_fn gemm = (lk_gemm_fn)lk_kernel(lk_linear_kernels_of(w->type)->gemm);
     const lk_panel_block *panels = (const lk_panel_block *)(copy + s->at.panels);
     const int k = s->op->k, pair = 2 * LK_TILE_ROWS;
@@ -68,7 +64,7 @@ static void rows_by_tile(const lk_linear_state *s, const lk_matrix *w, char *cop
             const lk_panel_block *panel = panels + (size_t)p * (k / 32) + k0 / 32;
             for (int row = 0; row < n; row += pair)
                 gemm(y + (ptrdiff_t)token * y_stride + row, y_stride, &tiles[row / LK_TILE_ROWS],
-                     panel, kn, n - row < pair ? n - row : pair, cols, k0 > 0);
+                     panel, kn, n - row < pair ? n - row : pair, cols, add || k0 > 0);
         }
     }
 }
@@ -77,9 +73,24 @@ static void rows_by_tile(const lk_linear_state *s, const lk_matrix *w, char *cop
 static void store_rows(const lk_linear_state *s, const lk_matrix *w, char *copy, char *own,
                        int64_t r0, int n, float *y, ptrdiff_t y_stride) {
     if (lk_is_quantised(w))
-        rows_by_tile(s, w, copy, own, r0, n, y, y_stride);
+        rows_by_tile(s, w, copy, own, r0, n, y, y_stride, 0);
     else
         rows_by_dot(s, w, copy, r0, n, y, y_stride);
+    if (w->bias)
+        lk_linear_add_bias(y, y_stride, w->bias + r0, n, s->n_tokens);
+}
+
+/* y += the same; other: room for n rows of all tokens. */
+static void add_rows(const lk_linear_state *s, const lk_matrix *w, char *copy, char *own,
+                     int64_t r0, int n, float *y, ptrdiff_t y_stride, float *other) {
+    if (lk_is_quantised(w)) {
+        rows_by_tile(s, w, copy, own, r0, n, y, y_stride, 1);
+    } else {
+        rows_by_dot(s, w, copy, r0, n, other, PIECE_ROWS);
+        for (int t = 0; t < s->n_tokens; t++)
+            for (int r = 0; r < n; r++)
+                y[t * y_stride + r] += other[t * PIECE_ROWS + r];
+    }
     if (w->bias)
         lk_linear_add_bias(y, y_stride, w->bias + r0, n, s->n_tokens);
 }
@@ -94,10 +105,7 @@ static void piece_of_rows(const lk_linear_state *s, int i, char *copy, char *own
         store_rows(s, w, copy, own, r0, n, y, y_stride);
         break;
     case LK_ADD:
-        store_rows(s, w, copy, own, r0, n, other, PIECE_ROWS);
-        for (int t = 0; t < s->n_tokens; t++)
-            for (int r = 0; r < n; r++)
-                y[t * y_stride + r] += other[t * PIECE_ROWS + r];
+        add_rows(s, w, copy, own, r0, n, y, y_stride, other);
         break;
     case LK_SWIGLU:
         store_rows(s, w, copy, own, r0, n, y, y_stride);

@@ -46,7 +46,10 @@ class Ours(Worker):
 
     def step(self, tokens: list[int], pos: int) -> None:
         n = len(tokens)
-        self.session.forward(tokens, [pos] * n, range(n), range(n))
+        if n == 1:
+            self.session.eval(tokens)
+        else:
+            self.session.forward(tokens, [pos] * n, range(n), range(n))
 
     def rewind(self, n: int, n_seq: int) -> None:
         for seq in range(n_seq):

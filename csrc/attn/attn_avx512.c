@@ -1,9 +1,12 @@
 /*
  * attn_f32, attn_f16, attn_q8_0: formula in attn_scalar.c, cache in kernels.h. Queries that see
- * something go 4, 2 or 1 at a time and share each load of K and V. A vector holds one dimension of
- * 16 keys, so scores are sums of broadcast q times keys, in the order of dimensions. Then a softmax
- * over 64 lanes, those unseen being -inf, and acc = acc f + w_p V_p in the order of positions.
- * A query's arithmetic is the same whatever its neighbours and n_pos. Tails: masked loads of V.
+ * something go 8, 4, 2 or 1 at a time and share each load of K and V. A vector holds one dimension
+ * of 16 keys, so scores are sums of broadcast q times keys, in the order of dimensions. Then a
+ * softmax over 64 lanes, those unseen being -inf, and acc = acc f + w_p V_p in the order of
+ * positions. A query's arithmetic is the same whatever its neighbours and n_pos. Tails: masked
+ * loads of V. K and V alternate in runs too short for the hardware to prefetch, so the first
+ * queries of a tile fetch V while they read K, and what follows K while they read V; prefetches
+ * never fault.
  */
 #include <math.h>
 
@@ -15,15 +18,23 @@
 
 LK_BEGIN_AVX512
 
-/* Up to 4 queries that run together. */
+#define MAX_Q 8 /* queries that run together */
+
 typedef struct {
-    float score[4][LK_ATTN_TILE]; /* scores, then weights */
-    float factor[4];
-    const float *q[4];
-    float *acc[4];
-    int index[4];
+    float score[MAX_Q][LK_ATTN_TILE]; /* scores, then weights */
+    float factor[MAX_Q];
+    const float *q[MAX_Q];
+    float *acc[MAX_Q];
+    int index[MAX_Q];
     int longest; /* the largest n_seen */
 } __attribute__((aligned(64))) query_block;
+
+/* Part i of n of some bytes, towards the caches. */
+LK_INLINE void prefetch_part(const char *bytes, size_t n_bytes, int i, int n) {
+    const size_t lines = n_bytes / 64;
+    for (size_t at = lines * (size_t)i / (size_t)n; at < lines * (size_t)(i + 1) / (size_t)n; at++)
+        _mm_prefetch(bytes + 64 * at, _MM_HINT_T0);
+}
 
 LK_INLINE __m512 i8_to_f32(const int8_t *p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
@@ -40,12 +51,13 @@ LK_INLINE __m512 load_keys(int type, const char *block, int j, __m512 scale) {
     return _mm512_mul_ps(i8_to_f32(g->q[j % 32]), scale);
 }
 
-/* The scores of n_q queries with n_blocks blocks of keys, both constants. */
-LK_INLINE void score_blocks(int type, query_block *b, const lk_attn_tile *t, int n_q,
+/* The scores of n_q queries with n_blocks blocks of keys from block `first` on. */
+LK_INLINE void score_blocks(int type, query_block *b, const lk_attn_tile *t, int first, int n_q,
                             int n_blocks) {
     const int dim = t->head_dim_k, group = type == LK_Q8_0 ? 32 : dim;
     const size_t bytes = lk_key_block_bytes(type, dim);
-    __m512 sum[4][4], scale[4];
+    const char *block = (const char *)t->k + first * bytes;
+    __m512 sum[MAX_Q][4], scale[4];
     LK_UNROLL
     for (int i = 0; i < n_q; i++) {
         LK_UNROLL
@@ -54,18 +66,15 @@ LK_INLINE void score_blocks(int type, query_block *b, const lk_attn_tile *t, int
     }
     for (int j0 = 0; j0 < dim; j0 += group) {
         LK_UNROLL
-        for (int n = 0; n < n_blocks; n++)
-            scale[n] =
-                type == LK_Q8_0
-                    ? lk_load_f16x16(
-                          ((const lk_key_group *)((const char *)t->k + n * bytes) + j0 / 32)->d, 0,
-                          0xffff)
-                    : _mm512_setzero_ps();
+        for (int n = 0; n < n_blocks; n++) {
+            const lk_key_group *g = (const lk_key_group *)(block + n * bytes) + j0 / 32;
+            scale[n] = type == LK_Q8_0 ? lk_load_f16x16(g->d, 0, 0xffff) : _mm512_setzero_ps();
+        }
         for (int j = j0; j < j0 + group; j++) {
             __m512 key[4];
             LK_UNROLL
             for (int n = 0; n < n_blocks; n++)
-                key[n] = load_keys(type, (const char *)t->k + n * bytes, j, scale[n]);
+                key[n] = load_keys(type, block + n * bytes, j, scale[n]);
             LK_UNROLL
             for (int i = 0; i < n_q; i++) {
                 const __m512 query = _mm512_set1_ps(b->q[i][j]);
@@ -79,8 +88,23 @@ LK_INLINE void score_blocks(int type, query_block *b, const lk_attn_tile *t, int
     for (int i = 0; i < n_q; i++) {
         LK_UNROLL
         for (int n = 0; n < n_blocks; n++)
-            _mm512_store_ps(&b->score[i][LK_KEY_BLOCK * n], sum[i][n]);
+            _mm512_store_ps(&b->score[i][LK_KEY_BLOCK * (first + n)], sum[i][n]);
     }
+}
+
+/* All scores, `step` blocks at a time; those blocks that remain one by one. */
+LK_INLINE void scores(int type, query_block *b, const lk_attn_tile *t, int n_q, int step,
+                      int ahead) {
+    const int n_blocks = (b->longest + LK_KEY_BLOCK - 1) / LK_KEY_BLOCK;
+    const size_t v_bytes = (size_t)t->n_pos * lk_value_row_bytes(type, t->head_dim_v);
+    int n = 0;
+    for (; n + step <= n_blocks; n += step) {
+        if (ahead)
+            prefetch_part(t->v, v_bytes, n / step, LK_ATTN_TILE / LK_KEY_BLOCK / step);
+        score_blocks(type, b, t, n, n_q, step);
+    }
+    for (; n < n_blocks; n++)
+        score_blocks(type, b, t, n, n_q, 1);
 }
 
 LK_INLINE float across(__m512 v, __m512 (*op)(__m512, __m512)) {
@@ -132,10 +156,11 @@ LK_INLINE __m512 load_values(int type, const char *row, int d, __mmask16 lanes) 
 
 /* acc of n_q queries, n_chunks x 16 elements from d on; fewer than 16 only in a single chunk. */
 LK_INLINE void weigh(int type, query_block *b, const lk_attn_tile *t, int d, __mmask16 lanes,
-                     int n_chunks, int n_q) {
+                     int n_chunks, int n_q, int ahead) {
     const size_t bytes = lk_value_row_bytes(type, t->head_dim_v);
-    const char *row = t->v;
-    __m512 acc[4][4];
+    const size_t k_bytes = LK_ATTN_TILE / LK_KEY_BLOCK * lk_key_block_bytes(type, t->head_dim_k);
+    const char *row = t->v, *next_k = (const char *)t->k + k_bytes;
+    __m512 acc[MAX_Q][4];
     LK_UNROLL
     for (int j = 0; j < n_q; j++) {
         LK_UNROLL
@@ -144,6 +169,8 @@ LK_INLINE void weigh(int type, query_block *b, const lk_attn_tile *t, int d, __m
                                       _mm512_set1_ps(b->factor[j]));
     }
     for (int p = 0; p < b->longest; p++, row += bytes) {
+        if (ahead)
+            prefetch_part(next_k, k_bytes, p, LK_ATTN_TILE);
         __m512 value[4];
         LK_UNROLL
         for (int i = 0; i < n_chunks; i++)
@@ -164,9 +191,10 @@ LK_INLINE void weigh(int type, query_block *b, const lk_attn_tile *t, int d, __m
     }
 }
 
-LK_INLINE void run_block(int type, query_block *b, const lk_attn_tile *t, int n_q) {
+/* n_q queries, a constant; ahead: nobody has fetched this tile yet. */
+LK_INLINE void run_block(int type, query_block *b, const lk_attn_tile *t, int n_q, int ahead) {
     const __mmask16 all = 0xffff;
-    const int dim = t->head_dim_v;
+    const int dim = t->head_dim_v, n_chunks = n_q == MAX_Q ? 2 : 4;
     b->longest = 0;
     LK_UNROLL
     for (int j = 0; j < n_q; j++) {
@@ -176,39 +204,39 @@ LK_INLINE void run_block(int type, query_block *b, const lk_attn_tile *t, int n_
         if (t->n_seen[query] > b->longest)
             b->longest = t->n_seen[query];
     }
-    if (b->longest > 3 * LK_KEY_BLOCK)
-        score_blocks(type, b, t, n_q, 4);
-    else if (b->longest > 2 * LK_KEY_BLOCK)
-        score_blocks(type, b, t, n_q, 3);
-    else if (b->longest > LK_KEY_BLOCK)
-        score_blocks(type, b, t, n_q, 2);
-    else
-        score_blocks(type, b, t, n_q, 1);
+    scores(type, b, t, n_q, n_q == MAX_Q ? 2 : 4, ahead);
     for (int j = 0; j < n_q; j++)
         softmax(b, t, j);
     int d = 0;
-    for (; d + 64 <= dim; d += 64)
-        weigh(type, b, t, d, all, 4, n_q);
+    for (; d + 16 * n_chunks <= dim; d += 16 * n_chunks)
+        weigh(type, b, t, d, all, n_chunks, n_q, ahead && d == 0);
     for (; d < dim; d += 16)
-        weigh(type, b, t, d, lk_lanes_16(dim - d), 1, n_q);
+        weigh(type, b, t, d, lk_lanes_16(dim - d), 1, n_q, 0);
 }
 
 LK_INLINE void attn(int type, const lk_attn_tile *t) {
     query_block b;
-    int n = 0;
+    int n = 0, ahead = 1;
     for (int i = 0; i < t->n_q; i++) {
         if (t->n_seen[i] > 0)
             b.index[n++] = i;
-        if (n == 4) {
-            run_block(type, &b, t, 4);
-            n = 0;
+        if (n == MAX_Q) {
+            run_block(type, &b, t, MAX_Q, ahead);
+            n = ahead = 0;
         }
     }
-    if (n >= 2)
-        run_block(type, &b, t, 2);
-    if (n % 2) {
-        b.index[0] = b.index[n - 1];
-        run_block(type, &b, t, 1);
+    for (int first = 0; first < n;) {
+        const int left = n - first, size = left >= 4 ? 4 : left >= 2 ? 2 : 1;
+        for (int j = 0; j < size; j++)
+            b.index[j] = b.index[first + j];
+        if (size == 4)
+            run_block(type, &b, t, 4, ahead);
+        else if (size == 2)
+            run_block(type, &b, t, 2, ahead);
+        else
+            run_block(type, &b, t, 1, ahead);
+        first += size;
+        ahead = 0;
     }
 }
 

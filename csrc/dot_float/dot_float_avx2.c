@@ -1,8 +1,9 @@
 /*
  * dot_f32, dot_f16, dot_bf16: formula in dot_float_scalar.c. Weights widen to float32 exactly
- * (VCVTPH2PS; a shift by 16) and meet the activations in FMA; two accumulators per product, 16
- * elements a step, the tail is one more step with partial loads. A product's order of additions is
- * the same in every instance.
+ * (VCVTPH2PS; a shift by 16) and meet the activations in FMA, 8 elements a step; the tail is one
+ * more step with partial loads. A product has one accumulator; one column takes two far rows at a
+ * time, more columns 2 rows by 4. A product's order of additions is the same whatever its
+ * neighbours.
  */
 #include "load_avx2.h"
 
@@ -10,12 +11,12 @@
 
 LK_BEGIN_AVX2
 
-#include "dot_walk.h"
+#include "dot_block.h"
 
 typedef __m256 sum_f32x8;
 
-/* sum[r][c][h] += n products from element i on. */
-LK_INLINE void multiply_add(sum_f32x8 sum[2][2][2], int h, const uint8_t *const w[2], const char *x,
+/* sum[r][c] += n products from element i on. */
+LK_INLINE void multiply_add(sum_f32x8 sum[2][4], const char *const w[4], const char *x,
                             size_t x_stride, int i, int n, int rows, int cols,
                             lk_load_f32x8_fn load) {
     __m256 weight[2];
@@ -24,10 +25,10 @@ LK_INLINE void multiply_add(sum_f32x8 sum[2][2][2], int h, const uint8_t *const 
         weight[r] = load(w[r], i, n);
     LK_UNROLL
     for (int c = 0; c < cols; c++) {
-        const __m256 value = lk_load_f32x8(x + c * x_stride, i, n);
+        const __m256 value = lk_load_f32x8(x + (size_t)c * x_stride, i, n);
         LK_UNROLL
         for (int r = 0; r < rows; r++)
-            sum[r][c][h] = _mm256_fmadd_ps(weight[r], value, sum[r][c][h]);
+            sum[r][c] = _mm256_fmadd_ps(weight[r], value, sum[r][c]);
     }
 }
 
@@ -37,44 +38,35 @@ LK_INLINE float reduce(sum_f32x8 v) {
     return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
 }
 
-LK_INLINE void dot_block(const lk_dot *d, const uint8_t *const w[2], float *const y[2],
-                         const char *x, int rows, int cols, lk_load_f32x8_fn load) {
-    const int k = d->k;
-    const size_t x_stride = d->x_stride;
-    sum_f32x8 sum[2][2][2];
+LK_INLINE void block(const lk_dot *d, const char *const w[4], float *const y[4], const char *x,
+                     int rows, int cols, lk_load_f32x8_fn load) {
+    sum_f32x8 sum[2][4];
     LK_UNROLL
     for (int r = 0; r < rows; r++) {
         LK_UNROLL
         for (int c = 0; c < cols; c++)
-            sum[r][c][0] = sum[r][c][1] = _mm256_setzero_ps();
+            sum[r][c] = _mm256_setzero_ps();
     }
     int i = 0;
-    for (; i + 16 <= k; i += 16) {
-        multiply_add(sum, 0, w, x, x_stride, i, 8, rows, cols, load);
-        multiply_add(sum, 1, w, x, x_stride, i + 8, 8, rows, cols, load);
-    }
-    if (i + 8 <= k) {
-        multiply_add(sum, 0, w, x, x_stride, i, 8, rows, cols, load);
-        i += 8;
-    }
-    if (i < k)
-        multiply_add(sum, 1, w, x, x_stride, i, k - i, rows, cols, load);
+    for (; i + 8 <= d->k; i += 8)
+        multiply_add(sum, w, x, d->x_stride, i, 8, rows, cols, load);
+    if (i < d->k)
+        multiply_add(sum, w, x, d->x_stride, i, d->k - i, rows, cols, load);
     LK_UNROLL
     for (int r = 0; r < rows; r++) {
         LK_UNROLL
         for (int c = 0; c < cols; c++)
-            y[r][c * d->y_stride] = reduce(_mm256_add_ps(sum[r][c][0], sum[r][c][1]));
+            y[r][c * d->y_stride] = reduce(sum[r][c]);
     }
 }
 
 #define DOT(type)                                                                                  \
-    LK_INLINE void tile_##type(const void *context, const lk_dot *d, const uint8_t *const w[2],    \
-                               float *const y[2], const char *x, int rows, int cols) {             \
-        (void)context;                                                                             \
-        dot_block(d, w, y, x, rows, cols, lk_load_##type##x8);                                     \
+    LK_INLINE void block_##type(const lk_dot *d, const char *const w[4], float *const y[4],        \
+                                const char *x, int rows, int cols) {                               \
+        block(d, w, y, x, rows, cols, lk_load_##type##x8);                                         \
     }                                                                                              \
     void dot_##type##_avx2(const lk_dot *dot) {                                                    \
-        lk_dot_walk(tile_##type, NULL, dot, 2);                                                    \
+        lk_dot_blocks(block_##type, dot, 2, 4);                                                    \
     }
 DOT(f32)
 DOT(f16)

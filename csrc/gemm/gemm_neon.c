@@ -2,7 +2,7 @@
 #include "../kernels.h"
 
 #if LK_ARM
-#include "gemm_neon_common.h"
+#include "gemm_common_neon.h"
 
 #define LEVEL(name) name##_neon
 #define DOT_LANE(acc, w, a, lane)                                                                  \
@@ -13,7 +13,7 @@ LK_INLINE int32x4_t dot_rows(int32x4_t acc, int8x16_t w, int8x16_t a) {
     return vpadalq_s16(acc, vpaddq_s16(low, vmull_high_s8(w, a)));
 }
 
-#include "gemm_neon_lanes.h"
+#include "gemm_lanes_neon.h"
 
 #include "gemm_neon.h"
 #endif

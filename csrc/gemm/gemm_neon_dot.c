@@ -2,14 +2,14 @@
 #include "../kernels.h"
 
 #if LK_ARM
-#include "gemm_neon_common.h"
+#include "gemm_common_neon.h"
 
 #define LEVEL(name) name##_neon_dot
 #define DOT_LANE(acc, w, a, lane) neon_sdot_lane(acc, w, a, lane)
 
 LK_BEGIN_NEON_DOT
 
-#include "gemm_neon_lanes.h"
+#include "gemm_lanes_neon.h"
 
 #include "gemm_neon.h"
 

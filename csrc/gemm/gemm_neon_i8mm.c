@@ -6,7 +6,7 @@
 #include "../kernels.h"
 
 #if LK_ARM
-#include "gemm_neon_common.h"
+#include "gemm_common_neon.h"
 
 #define LEVEL(name) name##_neon_i8mm
 

@@ -20,9 +20,9 @@ def checkasm() -> Path:
 
 
 def test_all_arm_levels_match_their_scalar_twins(checkasm: Path) -> None:
-    report = run_checkasm([EMULATOR, "-cpu", "max", str(checkasm)], "--require", "neon_dot")
+    report = run_checkasm([EMULATOR, "-cpu", "max", str(checkasm)], "--require", "neon_i8mm")
     assert " passed, 0 failed" in report
-    assert report.endswith(("dispatch chose neon_dot\n", "dispatch chose neon_i8mm\n"))
+    assert report.endswith("dispatch chose neon_i8mm\n")
     table = report[report.index("kernel ") :].splitlines()[:-1]  # the last line counts
     levels, *rows = [line.split() for line in table]
     results = {row[0]: dict(zip(levels[1:], row[1:], strict=True)) for row in rows}
@@ -31,6 +31,8 @@ def test_all_arm_levels_match_their_scalar_twins(checkasm: Path) -> None:
     assert all(slot.startswith("row_") for slot in plain)
     with_dot = [slot for slot, by_level in results.items() if by_level["neon_dot"] == "ok"]
     assert set(with_dot) == {s for s in results if s.startswith(("dot_q", "gemm_", "probe_int8"))}
+    with_i8mm = [slot for slot, by_level in results.items() if by_level["neon_i8mm"] == "ok"]
+    assert set(with_i8mm) == {s for s in results if s.startswith(("gemm_", "probe_int8"))}
 
 
 def test_a_cpu_without_dot_product_runs_the_baseline_only(checkasm: Path) -> None:
