@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Prefill",
+    "StatusLine",
     "add_model_options",
     "add_sampling_options",
     "need_tokenizer",
@@ -139,3 +140,20 @@ class Prefill:
             bar = "#" * (30 * done // total)
             end = "\r\033[K" if done == total else ""
             print(f"\rprompt [{bar:30}] {done}/{total}{end}", end="", file=sys.stderr, flush=True)
+
+
+class StatusLine:
+    """A line on a terminal's stderr that is written over; silent elsewhere."""
+
+    def __init__(self) -> None:
+        self._on = sys.stderr.isatty()
+
+    def show(self, text: str) -> None:
+        """Say what is being done."""
+        if self._on:
+            print(f"\r\033[K{printable(text)}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._on:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
