@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser", "run"]
 
-MAX_THREADS = 256
+MAX_THREADS = 256  # as in llamacpp.ops, which is not loaded only to tell it
 DESCRIPTION = """\
-Measure how fast a model runs here, in the words of llama-bench, beside what the machine allows. \
-Every combination of the lists is a row: all prompts and decodes, at each depth, with each number \
+Measure how fast a model runs here, in the words of llama-bench, beside what the machine allows.
+Every combination of the lists is a row: all prompts and decodes, at each depth, with each number
 of threads.
 
 pp512         a prompt of 512 tokens, evaluated together
@@ -60,27 +60,27 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "-m", "--model", metavar="FILE", help="GGUF file (default: the bundled story model)"
     )
     parser.add_argument(
-        "-p", "--n-prompt", type=_numbers, default=[512], metavar="N,...",
+        "-p", "--n-prompt", type=common.numbers(), default=[512], metavar="N,...",
         help="lengths of prompts, in tokens; 0: none (default: 512)",
     )  # fmt: skip
     parser.add_argument(
-        "-n", "--n-gen", type=_numbers, default=[64], metavar="N,...",
+        "-n", "--n-gen", type=common.numbers(), default=[64], metavar="N,...",
         help="numbers of tokens to decode; 0: none (default: 64)",
     )  # fmt: skip
     parser.add_argument(
-        "-d", "--n-depth", type=_numbers, default=[0], metavar="N,...",
+        "-d", "--n-depth", type=common.numbers(), default=[0], metavar="N,...",
         help="tokens in the cache before either (default: 0)",
     )  # fmt: skip
     parser.add_argument(
-        "-s", "--sequences", type=_positive, default=[1], metavar="N,...",
+        "-s", "--sequences", type=common.numbers(1), default=[1], metavar="N,...",
         help="sequences that decode together (default: 1)",
     )  # fmt: skip
     parser.add_argument(
-        "-t", "--threads", type=_threads, metavar="N,...",
+        "-t", "--threads", type=common.numbers(1, MAX_THREADS), metavar="N,...",
         help="numbers of threads (default: the cores allowed)",
     )  # fmt: skip
     parser.add_argument(
-        "-r", "--repetitions", type=_one, default=3, metavar="N",
+        "-r", "--repetitions", type=common.number(1), default=3, metavar="N",
         help="counted runs of each row (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
@@ -150,35 +150,3 @@ def _tests(args: argparse.Namespace) -> list[Test]:
     if not tests:
         raise InvalidArgumentError("there is nothing to run: give -p or -n a number above 0")
     return list(dict.fromkeys(tests))
-
-
-# ---- values -------------------------------------------------------------------------------------
-
-
-def _numbers(text: str, least: int = 0, most: int = 2**31 - 1) -> list[int]:
-    """Whole numbers, separated by commas."""
-    words = [word.strip() for word in text.split(",")]
-    if not all(word.isascii() and word.isdigit() for word in words):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no list of whole numbers: write one, or several as in 1,2"
-        )
-    values = [int(word) for word in words]
-    for value in values:
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{value} is not from {least} to {most}")
-    return list(dict.fromkeys(values))
-
-
-def _positive(text: str) -> list[int]:
-    return _numbers(text, 1)
-
-
-def _threads(text: str) -> list[int]:
-    return _numbers(text, 1, MAX_THREADS)
-
-
-def _one(text: str) -> int:
-    value, *more = _numbers(text, 1)
-    if more:
-        raise argparse.ArgumentTypeError(f"{text!r}: one number, please")
-    return value

@@ -19,6 +19,7 @@ from llamacpp.errors import InvalidArgumentError
 from llamacpp.measure.limits import spans
 from llamacpp.measure.memory import available_memory
 from llamacpp.measure.work import kv_bytes, operations_per_token, weight_bytes_per_token
+from llamacpp.models.cache import KVCache
 
 __all__ = [
     "BATCH",
@@ -132,16 +133,10 @@ class Runner:
         if not tests:
             raise InvalidArgumentError("there is nothing to run: give at least one test")
         n_ctx, n_seq = (max(getattr(test, name) for test in tests) for name in ("n_ctx", "n_seq"))
+        _check_room(model, tests, cache_type)
         self.session = model.session(
             n_ctx, n_threads=n_threads, n_seq=n_seq, cache_type=cache_type, n_batch=BATCH
         )
-        most = max(tests, key=lambda test: test.n_ctx * test.n_seq)
-        needed, free = kv_bytes(self.session, most.n_ctx) * most.n_seq, available_memory()
-        if free is not None and needed > free:
-            raise InvalidArgumentError(
-                f"{most.name} keeps {needed / 1e9:.1f} GB of keys and values, but {free / 1e9:.1f}"
-                " GB of memory are free: ask for less depth, or for another cache type"
-            )
         self._n_vocab = model.n_vocab
         self._random = random.Random(seed)
         self._filled = [0] * n_seq
@@ -179,6 +174,26 @@ class Runner:
 
     def _draw(self, source: random.Random, n: int) -> list[int]:
         return [source.randrange(self._n_vocab) for _ in range(n)]
+
+
+def _check_room(model: Model, tests: Sequence[Test], cache_type: str) -> None:
+    """Refuse what memory cannot hold, rather than be killed for it halfway."""
+    config = model.config
+    one = KVCache(
+        n_layer=config.n_layer,
+        n_seq=1,
+        n_kv_head=config.n_kv_head,
+        n_ctx=1,
+        head_dims=(config.head_dim_k, config.head_dim_v),
+        cache_type=cache_type,
+    )
+    most = max(tests, key=lambda test: test.n_ctx * test.n_seq)
+    needed, free = kv_bytes(one, most.n_ctx) * most.n_seq, available_memory()
+    if free is not None and needed > free:
+        raise InvalidArgumentError(
+            f"{most.name} keeps {needed / 1e9:.1f} GB of keys and values, and {free / 1e9:.1f} GB of"
+            " memory are free: ask for fewer tokens, less depth, or another cache type"
+        )
 
 
 def prompt(session: Session, tokens: list[int], pos: int, seq: int = 0) -> None:

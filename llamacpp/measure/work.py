@@ -58,8 +58,8 @@ def kv_bytes(held: Context | KVCache, depth: int) -> int:
     """Bytes of keys and values that a token reads behind `depth` positions of its sequence.
 
     Args:
-        held: a session, or its cache.
-        depth: positions before the token, of those that the cache can hold.
+        held: a session, or a cache; what it holds, or can hold, does not matter.
+        depth: positions before the token.
     """
     cache = held.cache if isinstance(held, Context) else held
     return cache.used_bytes(depth)
