@@ -25,7 +25,7 @@ EXPECTED: dict[str, dict[str, int]] = {
 }
 # Levels whose product adds to a sum in place: each needs a register of its own.
 IN_PLACE = ("avx512", "neon_dot", "neon_i8mm")
-_INSTRUCTION = re.compile(r"^\s*([0-9a-f]+):\s+(\S+)\s*(.*?)\s*(?://.*)?$", re.M)
+_INSTRUCTION = re.compile(r"^ *([0-9a-f]+):\t(\S+)[ \t]*(.*?)[ \t]*(?://.*)?$", re.M)
 _TARGET = re.compile(r"\b([0-9a-f]+) <")
 
 

@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         about = {"model": str(path), "machine": machine.describe()}
         print(json.dumps({**about, **asdict(found)}, indent=1))
     else:
-        print(f"{path.name}, {machine.summary(machine.describe())}\n\n{_table(found)}")
+        print(f"{path.name}, {machine.summary(machine.describe())}\n\n{_table(found)}", end="")
     return 0
 
 

@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    print(json.dumps(found, indent=1) if args.json else _table(found))
+    print(json.dumps(found, indent=1) + "\n" if args.json else _table(found), end="")
     return 0
 
 

@@ -191,8 +191,8 @@ def _check_room(model: Model, tests: Sequence[Test], cache_type: str) -> None:
     needed, free = kv_bytes(one, most.n_ctx) * most.n_seq, available_memory()
     if free is not None and needed > free:
         raise InvalidArgumentError(
-            f"{most.name} keeps {needed / 1e9:.1f} GB of keys and values, and {free / 1e9:.1f} GB of"
-            " memory are free: ask for fewer tokens, less depth, or another cache type"
+            f"{most.name} keeps {needed / 1e9:.1f} GB of keys and values, and {free / 1e9:.1f} GB"
+            " of memory are free: ask for fewer tokens, less depth, or another cache type"
         )
 
 
