@@ -14,53 +14,39 @@
 typedef void (*lk_dot_tile)(const void *context, const lk_dot *d, const uint8_t *const w[2],
                             float *const y[2], const char *x, int rows, int cols);
 
-/* All columns of one row, the row unpacked once for up to max_cols of them. */
-LK_INLINE void lk_dot_row(lk_dot_tile tile, const void *context, const lk_dot *d, const uint8_t *w,
-                          float *y, const int max_cols) {
-    const uint8_t *const row[2] = {w, w};
-    const char *x = d->x;
-    int left = d->cols;
-#define COLUMNS(n)                                                                                 \
-    tile(context, d, row, (float *const[2]){y, y}, x, 1, n);                                       \
-    y += (n) * d->y_stride;                                                                        \
-    x += (n) * d->x_stride;                                                                        \
-    left -= (n)
-    if (max_cols >= 8)
-        while (left >= 8) {
-            COLUMNS(8);
+/* All rows of both streams with cols columns, which stay in cache while the rows go by. Rows of the
+ * two streams go together where `pair` says so, or there is one column. */
+LK_INLINE void lk_dot_columns(lk_dot_tile tile, const void *context, const lk_dot *d, int column,
+                              const int cols, const int pair) {
+    const char *x = (const char *)d->x + column * d->x_stride;
+    const uint8_t *w[2] = {d->w[0], d->w[1]};
+    float *y[2] = {d->y[0] + column * d->y_stride, d->w[1] ? d->y[1] + column * d->y_stride : NULL};
+    for (int r = 0; r < d->rows; r++) {
+        if (d->w[1] && (pair || cols == 1)) {
+            tile(context, d, w, y, x, 2, cols);
+        } else {
+            tile(context, d, w, y, x, 1, cols);
+            if (d->w[1])
+                tile(context, d, w + 1, y + 1, x, 1, cols);
         }
-    if (max_cols >= 4)
-        while (left >= 4) {
-            COLUMNS(4);
+        for (int s = 0; s < (d->w[1] ? 2 : 1); s++) {
+            w[s] += d->w_stride;
+            y[s]++;
         }
-    while (left >= 2) {
-        COLUMNS(2);
     }
-    if (left) {
-        COLUMNS(1);
-    }
-#undef COLUMNS
 }
 
 LK_INLINE void lk_dot_walk(lk_dot_tile tile, const void *context, const lk_dot *d,
-                           const int max_cols) {
-    const uint8_t *w[2] = {d->w[0], d->w[1]};
-    float *y[2] = {d->y[0], d->y[1]};
-    for (int r = 0; r < d->rows; r++) {
-        if (w[1] && d->cols == 1) {
-            tile(context, d, w, y, d->x, 2, 1);
-        } else {
-            lk_dot_row(tile, context, d, w[0], y[0], max_cols);
-            if (w[1])
-                lk_dot_row(tile, context, d, w[1], y[1], max_cols);
-        }
-        w[0] += d->w_stride;
-        y[0]++;
-        if (w[1]) {
-            w[1] += d->w_stride;
-            y[1]++;
-        }
-    }
+                           const int max_cols, const int pair) {
+    int c = 0;
+    for (; max_cols >= 8 && d->cols - c >= 8; c += 8)
+        lk_dot_columns(tile, context, d, c, 8, pair);
+    for (; max_cols >= 4 && d->cols - c >= 4; c += 4)
+        lk_dot_columns(tile, context, d, c, 4, pair);
+    for (; d->cols - c >= 2; c += 2)
+        lk_dot_columns(tile, context, d, c, 2, pair);
+    if (c < d->cols)
+        lk_dot_columns(tile, context, d, c, 1, pair);
 }
 
 #endif

@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-#define PROMPT_TOKENS 8 /* from here on unpacking a tile is cheaper than repeated dots */
+#define PROMPT_TOKENS 12 /* from here on unpacking a tile is cheaper than repeated dots */
 #define BYTES_PER_THREAD (128 << 10) /* less weight than this is read faster than shared */
 
 #define FLOAT_TYPE(slot) {LK_SLOT_dot_##slot, -1, -1, LK_ACT_IN_ORDER, 0, 0}

@@ -200,7 +200,7 @@ LK_INLINE void tile(b32_type type, const lk_dot *d, const uint8_t *const w[2], f
         tile(B32_##type, d, w, y, x, rows, cols);                                                  \
     }                                                                                              \
     void dot_##type##_avx2(const lk_dot *dot) {                                                    \
-        lk_dot_walk(tile_##type, NULL, dot, 4);                                                    \
+        lk_dot_walk(tile_##type, NULL, dot, 4, 0);                                                 \
     }
 B32_TYPES(DOT)
 

@@ -1,12 +1,12 @@
 /*
- * dot_q4_0 q4_1 q5_0 q5_1 q8_0 (layouts: blocks.h), four blocks a step:
+ * dot_q4_0 q4_1 q5_0 q5_1 q8_0 (layouts: blocks.h), eight blocks, a record of activations, a step:
  *     y = sum d_w d_a sum(q a)  +  sum (m_w or -zero d_w) s32
- * Two 64-byte loads hold the four blocks. VPERMT2B puts the 16 bytes of nibbles of each into a lane
- * of its own: low nibbles are first halves, high ones second halves, which is how the activations
- * lie, so two VPDPBUSD leave the sum of a block in its lane and one conversion and FMA serve all
- * four. VPERMT2B + VPTESTMB add a fifth bit. Q8_0 has 64 bytes a pair of blocks, made unsigned by
- * 0x80, so two conversions. Scales are converted four at a time and spread by VPERMPS. VPDPBUSD
- * adds 4 products of <= 255 * 127 to int32: no overflow.
+ * Two 64-byte loads hold four blocks. VPERMT2B puts the 16 bytes of nibbles of each into a lane of
+ * its own: low nibbles are first halves, high ones second halves, which is how the activations lie,
+ * so two VPDPBUSD leave the sum of a block in its lane and one conversion and FMA serve all four.
+ * VPERMT2B + VPTESTMB add a fifth bit. Q8_0 has 64 bytes a pair of blocks, made unsigned by 0x80,
+ * so two conversions. Scales are converted eight at a time and spread by VPERMPS. VPDPBUSD adds 4
+ * products of <= 255 * 127 to int32: no overflow.
  * Tail: byte-masked loads, which read nothing past the last block; its missing blocks are zero.
  */
 #include "b32.h"
@@ -28,14 +28,14 @@ typedef struct {
 } layout;
 
 typedef struct {
-    __m512i q_u8x64[2];
-    __m128 d_f32x4;
-    __m128 m_f32x4;
-} quad;
+    __m512i q_u8x64[2][2]; /* of blocks 0..3 and 4..7: first and second halves; Q8_0: in order */
+    __m256 d_f32x8;
+    __m256 m_f32x8;
+} octet;
 
 typedef struct {
     __m512 sum_f32x16;
-    __m128 offset_f32x4; /* sum of d s32 (zero point) or m s32 */
+    __m256 offset_f32x8; /* sum of d s32 (zero point) or m s32 */
 } total;
 
 /* Indices into the pair of loads: byte `offset` of the blocks is there, or 64 further on when it
@@ -81,7 +81,8 @@ LK_INLINE __m512i load_bytes(const void *p, int n) {
                    : _mm512_setzero_si512();
 }
 
-LK_INLINE quad load_q8_0(const uint8_t *w, int n) {
+/* n <= 4 blocks; their d, as half floats, in the result. */
+LK_INLINE __m128i load_q8_0(__m512i q_u8x64[2], const uint8_t *w, int n) {
     const block_q8_0 *block = (const block_q8_0 *)w;
     __m256i q_i8x32[QUAD];
     uint64_t d = 0;
@@ -91,29 +92,27 @@ LK_INLINE quad load_q8_0(const uint8_t *w, int n) {
             i < n ? _mm256_loadu_si256((const __m256i *)block[i].qs) : _mm256_setzero_si256();
         d |= (uint64_t)(i < n ? block[i].d : 0) << (16 * i);
     }
-    quad v;
 #pragma GCC unroll 2
     for (int i = 0; i < 2; i++)
-        v.q_u8x64[i] = _mm512_xor_si512(
+        q_u8x64[i] = _mm512_xor_si512(
             _mm512_inserti64x4(_mm512_castsi256_si512(q_i8x32[2 * i]), q_i8x32[2 * i + 1], 1),
             _mm512_set1_epi8(-128));
-    v.d_f32x4 = _mm_cvtph_ps(_mm_cvtsi64_si128((long long)d));
-    v.m_f32x4 = v.d_f32x4;
-    return v;
+    return _mm_cvtsi64_si128((long long)d);
 }
 
-LK_INLINE quad load_quad(b32_type type, const layout *at, const uint8_t *w, int n) {
+/* n <= 4 blocks; their d and then their m, as half floats, in the result. */
+LK_INLINE __m128i load_quad(b32_type type, const layout *at, __m512i q_u8x64[2], const uint8_t *w,
+                            int n) {
     if (type == B32_q8_0)
-        return load_q8_0(w, n);
+        return load_q8_0(q_u8x64, w, n);
     const int bytes = (int)b32_bytes(type), second = QUAD * bytes - 64;
     __m512i low_u8x64 = load_bytes(w, n * bytes);
     __m512i high_u8x64 = load_bytes(w + second, n * bytes - second);
     LK_LOADED_ONCE(low_u8x64);
     LK_LOADED_ONCE(high_u8x64);
     const __m512i pairs_u8x64 = _mm512_permutex2var_epi8(low_u8x64, at->quants_u8x64, high_u8x64);
-    quad v;
-    v.q_u8x64[0] = _mm512_and_si512(pairs_u8x64, _mm512_set1_epi8(15));
-    v.q_u8x64[1] = _mm512_and_si512(_mm512_srli_epi16(pairs_u8x64, 4), _mm512_set1_epi8(15));
+    q_u8x64[0] = _mm512_and_si512(pairs_u8x64, _mm512_set1_epi8(15));
+    q_u8x64[1] = _mm512_and_si512(_mm512_srli_epi16(pairs_u8x64, 4), _mm512_set1_epi8(15));
 #pragma GCC unroll 2
     for (int half = 0; half < 2; half++) {
         if (!b32_has_fifth_bit(type))
@@ -122,86 +121,94 @@ LK_INLINE quad load_quad(b32_type type, const layout *at, const uint8_t *w, int 
             _mm512_permutex2var_epi8(low_u8x64, at->fifth_u8x64[half], high_u8x64);
         const __mmask64 is_set =
             _mm512_test_epi8_mask(fifth_u8x64, _mm512_set1_epi64((long long)0x8040201008040201));
-        v.q_u8x64[half] =
-            _mm512_mask_add_epi8(v.q_u8x64[half], is_set, v.q_u8x64[half], _mm512_set1_epi8(16));
+        q_u8x64[half] =
+            _mm512_mask_add_epi8(q_u8x64[half], is_set, q_u8x64[half], _mm512_set1_epi8(16));
     }
-    const __m128i scales_f16x8 =
-        _mm512_castsi512_si128(_mm512_permutex2var_epi16(low_u8x64, at->scales_u16x32, high_u8x64));
-    v.d_f32x4 = _mm_cvtph_ps(scales_f16x8);
-    v.m_f32x4 = b32_has_min(type) ? _mm_cvtph_ps(_mm_unpackhi_epi64(scales_f16x8, scales_f16x8))
-                                  : v.d_f32x4;
+    return _mm512_castsi512_si128(
+        _mm512_permutex2var_epi16(low_u8x64, at->scales_u16x32, high_u8x64));
+}
+
+/* n <= 8 blocks. */
+LK_INLINE octet load_octet(b32_type type, const layout *at, const uint8_t *w, int n) {
+    octet v;
+    const __m128i low_f16x8 = load_quad(type, at, v.q_u8x64[0], w, n < QUAD ? n : QUAD);
+    const __m128i high_f16x8 =
+        load_quad(type, at, v.q_u8x64[1], w + QUAD * b32_bytes(type), n < QUAD ? 0 : n - QUAD);
+    v.d_f32x8 = _mm256_cvtph_ps(_mm_unpacklo_epi64(low_f16x8, high_f16x8));
+    v.m_f32x8 =
+        b32_has_min(type) ? _mm256_cvtph_ps(_mm_unpackhi_epi64(low_f16x8, high_f16x8)) : v.d_f32x8;
     return v;
 }
 
-/* Adds the products with the four groups at q, d and s32; what a row lacks there is zero. */
-LK_INLINE void add_quad(b32_type type, total *t, const quad *v, const int8_t *q, const float *d,
-                        const float *s32) {
+/* Adds the products with a record; what a row lacks there is zero on both sides. */
+LK_INLINE void add_octet(b32_type type, total *t, const octet *v, const lk_act_block *a) {
     const __m512i zero = _mm512_setzero_si512();
-    const __m512 d_f32x16 = _mm512_castps128_ps512(_mm_mul_ps(v->d_f32x4, _mm_loadu_ps(d)));
-    const __m512i a_i8x64[2] = {_mm512_loadu_si512(q), _mm512_loadu_si512(q + 64)};
-    __m512i sum_i32x16 = _mm512_dpbusd_epi32(zero, v->q_u8x64[0], a_i8x64[0]);
-    if (type == B32_q8_0) { /* a block takes two lanes: twice two blocks */
-        const __m512i first = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-        const __m512i second = _mm512_setr_epi32(2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
-        t->sum_f32x16 = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum_i32x16),
-                                        _mm512_permutexvar_ps(first, d_f32x16), t->sum_f32x16);
-        sum_i32x16 = _mm512_dpbusd_epi32(zero, v->q_u8x64[1], a_i8x64[1]);
-        t->sum_f32x16 = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum_i32x16),
-                                        _mm512_permutexvar_ps(second, d_f32x16), t->sum_f32x16);
-    } else {
-        const __m512i lanes = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-        sum_i32x16 = _mm512_dpbusd_epi32(sum_i32x16, v->q_u8x64[1], a_i8x64[1]);
-        t->sum_f32x16 = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum_i32x16),
-                                        _mm512_permutexvar_ps(lanes, d_f32x16), t->sum_f32x16);
+    const __m512 d_f32x16 =
+        _mm512_castps256_ps512(_mm256_mul_ps(v->d_f32x8, _mm256_loadu_ps(a->d)));
+    const __m512i four = _mm512_set1_epi32(4);
+    const __m512i lanes = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    const __m512i pair = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+#pragma GCC unroll 2
+    for (int quad = 0; quad < 2; quad++) {
+        const int8_t *q = a->q + 128 * quad;
+        __m512i sum_i32x16 = _mm512_dpbusd_epi32(zero, v->q_u8x64[quad][0], _mm512_loadu_si512(q));
+        if (type == B32_q8_0) { /* a block takes two lanes: twice two blocks */
+            const __m512i first = _mm512_add_epi32(pair, _mm512_set1_epi32(4 * quad));
+            const __m512i second = _mm512_add_epi32(pair, _mm512_set1_epi32(4 * quad + 2));
+            t->sum_f32x16 = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum_i32x16),
+                                            _mm512_permutexvar_ps(first, d_f32x16), t->sum_f32x16);
+            sum_i32x16 = _mm512_dpbusd_epi32(zero, v->q_u8x64[quad][1], _mm512_loadu_si512(q + 64));
+            t->sum_f32x16 = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum_i32x16),
+                                            _mm512_permutexvar_ps(second, d_f32x16), t->sum_f32x16);
+        } else {
+            const __m512i four_lanes = quad ? _mm512_add_epi32(lanes, four) : lanes;
+            sum_i32x16 =
+                _mm512_dpbusd_epi32(sum_i32x16, v->q_u8x64[quad][1], _mm512_loadu_si512(q + 64));
+            t->sum_f32x16 =
+                _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum_i32x16),
+                                _mm512_permutexvar_ps(four_lanes, d_f32x16), t->sum_f32x16);
+        }
     }
-    t->offset_f32x4 = _mm_fmadd_ps(v->m_f32x4, _mm_loadu_ps(s32), t->offset_f32x4);
+    t->offset_f32x8 = _mm256_fmadd_ps(v->m_f32x8, _mm256_loadu_ps(a->s32), t->offset_f32x8);
 }
 
 LK_INLINE float finish(b32_type type, const total *t) {
     const float sum = _mm512_reduce_add_ps(t->sum_f32x16);
-    const __m128 pair_f32x4 =
-        _mm_add_ps(t->offset_f32x4, _mm_movehl_ps(t->offset_f32x4, t->offset_f32x4));
-    const float offset = _mm_cvtss_f32(_mm_add_ss(pair_f32x4, _mm_movehdup_ps(pair_f32x4)));
+    __m128 offset_f32x4 = _mm_add_ps(_mm256_castps256_ps128(t->offset_f32x8),
+                                     _mm256_extractf128_ps(t->offset_f32x8, 1));
+    offset_f32x4 = _mm_add_ps(offset_f32x4, _mm_movehl_ps(offset_f32x4, offset_f32x4));
+    const float offset = _mm_cvtss_f32(_mm_add_ss(offset_f32x4, _mm_movehdup_ps(offset_f32x4)));
     return sum + (b32_has_min(type) ? offset : -(float)b32_zero(type) * offset);
 }
 
-/* Adds n <= 4 blocks at w[0] and w[1]; their activations are the first or second half of a record
- * of each column. */
+/* Adds n <= 8 blocks at w[0] and w[1] to the totals of the columns from x on. */
 LK_INLINE void step(b32_type type, const layout *at, total t[2][8], const uint8_t *const w[2],
-                    size_t offset, const char *x, size_t x_stride, int half, int n, int rows,
-                    int cols) {
+                    size_t offset, const char *x, size_t x_stride, int n, int rows, int cols) {
 #pragma GCC unroll 2
     for (int r = 0; r < rows; r++) {
-        const quad v = load_quad(type, at, w[r] + offset, n);
+        const octet v = load_octet(type, at, w[r] + offset, n);
 #pragma GCC unroll 8
-        for (int c = 0; c < cols; c++) {
-            const lk_act_block *a = (const lk_act_block *)(x + (size_t)c * x_stride);
-            add_quad(type, &t[r][c], &v, a->q + 128 * half, a->d + 4 * half, a->s32 + 4 * half);
-        }
+        for (int c = 0; c < cols; c++)
+            add_octet(type, &t[r][c], &v, (const lk_act_block *)(x + (size_t)c * x_stride));
     }
 }
 
 LK_INLINE void tile(b32_type type, const void *context, const lk_dot *d, const uint8_t *const w[2],
                     float *const y[2], const char *x, int rows, int cols) {
     const layout *at = (const layout *)context;
-    const size_t quad_bytes = QUAD * b32_bytes(type), x_stride = d->x_stride;
+    const size_t octet_bytes = 8 * b32_bytes(type), x_stride = d->x_stride;
     const unsigned n_blocks = (unsigned)d->k / LK_QK32;
-    const size_t whole = n_blocks / 8 * 2 * quad_bytes;
+    const size_t whole = n_blocks / 8 * octet_bytes;
     total t[2][8];
 #pragma GCC unroll 2
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 8
         for (int c = 0; c < cols; c++)
-            t[r][c] = (total){_mm512_setzero_ps(), _mm_setzero_ps()};
-    for (size_t i = 0; i < whole; i += 2 * quad_bytes, x += sizeof(lk_act_block)) {
-        step(type, at, t, w, i, x, x_stride, 0, QUAD, rows, cols);
-        step(type, at, t, w, i + quad_bytes, x, x_stride, 1, QUAD, rows, cols);
-    }
-    const int left = (int)(n_blocks % 8);
-    if (left)
-        step(type, at, t, w, whole, x, x_stride, 0, left < QUAD ? left : QUAD, rows, cols);
-    if (left > QUAD)
-        step(type, at, t, w, whole + quad_bytes, x, x_stride, 1, left - QUAD, rows, cols);
+            t[r][c] = (total){_mm512_setzero_ps(), _mm256_setzero_ps()};
+    for (size_t i = 0; i < whole; i += octet_bytes, x += sizeof(lk_act_block))
+        step(type, at, t, w, i, x, x_stride, 8, rows, cols);
+    if (n_blocks % 8)
+        step(type, at, t, w, whole, x, x_stride, (int)(n_blocks % 8), rows, cols);
 #pragma GCC unroll 2
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 8
@@ -216,7 +223,7 @@ LK_INLINE void tile(b32_type type, const void *context, const lk_dot *d, const u
     }                                                                                              \
     void dot_##type##_avx512(const lk_dot *dot) {                                                  \
         const layout at = make_layout(B32_##type);                                                 \
-        lk_dot_walk(tile_##type, &at, dot, 8);                                                     \
+        lk_dot_walk(tile_##type, &at, dot, 8, 0);                                                  \
     }
 B32_TYPES(DOT)
 

@@ -94,6 +94,6 @@ LK_INLINE void b32_row(b32_type type, const lk_dot *d, const uint8_t *w, float *
             b32_row(B32_##type, d, w[r], y[r], x, cols);                                           \
     }                                                                                              \
     void LEVEL(dot_##type)(const lk_dot *dot) {                                                    \
-        lk_dot_walk(tile_##type, NULL, dot, B32_COLS);                                             \
+        lk_dot_walk(tile_##type, NULL, dot, B32_COLS, 0);                                          \
     }
 B32_TYPES(DOT)

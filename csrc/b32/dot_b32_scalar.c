@@ -38,6 +38,6 @@ LK_INLINE void tile(b32_type type, const lk_dot *d, const uint8_t *const w[2], f
         tile(B32_##type, d, w, y, x, rows, cols);                                                  \
     }                                                                                              \
     void dot_##type##_scalar(const lk_dot *dot) {                                                  \
-        lk_dot_walk(tile_##type, NULL, dot, 1);                                                    \
+        lk_dot_walk(tile_##type, NULL, dot, 1, 0);                                                 \
     }
 B32_TYPES(DOT)

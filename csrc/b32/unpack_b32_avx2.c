@@ -10,9 +10,6 @@
 
 LK_BEGIN_AVX2
 
-/* Sixteen short streams are too many for the hardware prefetcher. Prefetches never fault. */
-#define PREFETCH_BYTES 256
-
 #include "b32_avx2.h"
 #include "tile_avx2.h"
 
@@ -56,8 +53,6 @@ LK_INLINE __m256 load_scales(const uint8_t *w, size_t w_stride, int rows, int fl
 /* One block of 8 rows, of which `rows` exist. */
 LK_INLINE void unpack_block(b32_type type, const lk_tile *t, const uint8_t *w, size_t w_stride,
                             int rows) {
-    for (int r = 0; r < rows; r++)
-        _mm_prefetch((const char *)w + r * w_stride + PREFETCH_BYTES, _MM_HINT_T0);
     __m256i row_i8x32[ROWS];
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++) {
@@ -73,7 +68,9 @@ LK_INLINE void unpack_block(b32_type type, const lk_tile *t, const uint8_t *w, s
 
 LK_INLINE void unpack_rows(b32_type type, const lk_tile *tile, const uint8_t *w, size_t w_stride,
                            int k, int rows) {
+    lk_next_rows next = lk_rows_after(w, w_stride, (size_t)(k / LK_QK32) * b32_bytes(type));
     for (int b = 0; b < k / LK_QK32; b++) {
+        lk_prefetch_lines(&next, (int)b32_bytes(type) / 4 + 1);
         const lk_tile step = lk_tile_from(tile, LK_QK32 * b, LK_QK32);
         for (int r = 0; r < LK_TILE_ROWS; r += ROWS) {
             const lk_tile t = lk_tile_rows(&step, r);

@@ -14,9 +14,6 @@ LK_BEGIN_AVX512
 
 #include "tile_avx512.h"
 
-/* Sixteen short streams are too many for the hardware prefetcher. Prefetches never fault. */
-#define PREFETCH_BYTES 256
-
 typedef struct {
     const uint8_t *row[LK_TILE_ROWS];
     __mmask16 present;
@@ -70,9 +67,6 @@ LK_INLINE void unpack_quants_q8_0(int8_t *q, const tile_rows *rows, size_t at) {
 
 LK_INLINE void unpack_block(b32_type type, const lk_tile *t, const tile_rows *rows, size_t at) {
     const __mmask16 present = rows->present;
-#pragma GCC unroll 16
-    for (int r = 0; r < LK_TILE_ROWS; r++)
-        _mm_prefetch((const char *)rows->row[r] + at + PREFETCH_BYTES, _MM_HINT_T0);
     __m512i head_u32x16[4]; /* d and m or the half of qh; qh */
     load_dwords(head_u32x16, rows, at);
     _mm512_storeu_ps(t->scale, scales_f32x16(present, head_u32x16[0]));
@@ -110,8 +104,10 @@ LK_INLINE void unpack_rows(b32_type type, const lk_tile *tile, const uint8_t *w,
     tile_rows rows = {.present = (__mmask16)((1u << n_rows) - 1)};
     for (int r = 0; r < LK_TILE_ROWS; r++)
         rows.row[r] = w + (r < n_rows ? r * w_stride : 0);
+    lk_next_rows next = lk_rows_after(w, w_stride, (size_t)(k / LK_QK32) * b32_bytes(type));
     for (int b = 0; b < k / LK_QK32; b++) {
         const lk_tile t = lk_tile_from(tile, LK_QK32 * b, LK_QK32);
+        lk_prefetch_lines(&next, (int)b32_bytes(type) / 4 + 1);
         unpack_block(type, &t, &rows, b * b32_bytes(type));
     }
     lk_tile_starts(tile, k, LK_QK32);

@@ -177,7 +177,7 @@ LK_INLINE void load_q6_K(k_block *b, const void *super_block) {
         tile(load_##type, sizeof(block_##type), group, d, w, y, x, rows, cols);                    \
     }                                                                                              \
     void dot_##type##_avx2(const lk_dot *dot) {                                                    \
-        lk_dot_walk(tile_##type, NULL, dot, 4);                                                    \
+        lk_dot_walk(tile_##type, NULL, dot, 4, 0);                                                 \
     }
 DOT(q2_K, 16)
 DOT(q3_K, 16)

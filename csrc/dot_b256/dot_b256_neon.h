@@ -103,6 +103,6 @@ LK_INLINE void k_row(k_type type, const lk_dot *d, const uint8_t *w, float *y, c
             k_row(K_##type, d, w[r], y[r], x, cols);                                               \
     }                                                                                              \
     void LEVEL(dot_##type)(const lk_dot *dot) {                                                    \
-        lk_dot_walk(tile_##type, NULL, dot, K_COLS);                                               \
+        lk_dot_walk(tile_##type, NULL, dot, K_COLS, 0);                                            \
     }
 K_TYPES(DOT)

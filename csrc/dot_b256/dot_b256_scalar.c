@@ -48,7 +48,7 @@ LK_INLINE void tile(const k_type t, const lk_dot *d, const uint8_t *const w[2], 
         tile(t, d, w, y, x, rows, cols);                                                           \
     }                                                                                              \
     void dot_##name##_scalar(const lk_dot *dot) {                                                  \
-        lk_dot_walk(tile_##name, NULL, dot, 1);                                                    \
+        lk_dot_walk(tile_##name, NULL, dot, 1, 0);                                                 \
     }
 
 DOT(q2_K, 16, 0)

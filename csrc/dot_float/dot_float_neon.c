@@ -70,7 +70,7 @@ LK_INLINE void dot_row(weight_type type, float *y, ptrdiff_t y_stride, const uin
             dot_row(type, y[r], d->y_stride, w[r], x, d->x_stride, d->k, cols);                    \
     }                                                                                              \
     void name##_neon(const lk_dot *dot) {                                                          \
-        lk_dot_walk(tile_##type, NULL, dot, MAX_COLS);                                             \
+        lk_dot_walk(tile_##type, NULL, dot, MAX_COLS, 0);                                          \
     }
 DOT(dot_f32, F32)
 DOT(dot_f16, F16)

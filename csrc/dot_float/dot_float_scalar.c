@@ -35,7 +35,7 @@ LK_INLINE void tile(const lk_dot *d, const uint8_t *const w[2], float *const y[2
         tile(d, w, y, x, rows, cols, load_##type);                                                 \
     }                                                                                              \
     void dot_##type##_scalar(const lk_dot *dot) {                                                  \
-        lk_dot_walk(tile_##type, NULL, dot, 1);                                                    \
+        lk_dot_walk(tile_##type, NULL, dot, 1, 0);                                                 \
     }
 DOT(f32)
 DOT(f16)

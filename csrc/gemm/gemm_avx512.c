@@ -1,11 +1,11 @@
 /*
  * gemm_gG[_min]: formula in gemm_scalar.c, tile and panel in kernels.h. Rows lie in lanes. Two
- * tiles, 32 rows, meet 6 columns at a time: each dword of a column is loaded once, broadcast, and
- * multiplied with both tiles by VPDPBUSD, activations unsigned, weights signed, no shuffle. A sum
- * starts at the tile's -128 * sum of q and moves by at most 32 * 255 * 128 < 2^21. Of the slots of
- * the multipliers, 8 of 10 are products of weights, the others scale a sum (9 of 11 with minima).
- * Columns beyond cols are computed, not stored; fewer rows than a tile are a masked store. The
- * order of additions is that of the scalar.
+ * tiles, 32 rows, meet up to 6 columns at a time: each dword of a column is loaded once, broadcast,
+ * and multiplied with both tiles by VPDPBUSD, activations unsigned, weights signed, no shuffle. A
+ * sum starts at the tile's -128 * sum of q and moves by at most 32 * 255 * 128 < 2^21. Of the slots
+ * of the multipliers, 8 of 10 are products of weights, the others scale a sum (9 of 11 with
+ * minima). Columns beyond cols are computed, not stored; fewer rows than a tile are a masked store.
+ * The order of additions is that of the scalar.
  */
 #include "kernels.h"
 
@@ -134,13 +134,30 @@ LK_INLINE void block(float *y, ptrdiff_t y_stride, const lk_tile *tiles,
     }
 }
 
+/* Columns to take next of those left: 8 are twice 4, not 6 and 2, which keep fewer sums going. */
+LK_INLINE int columns_of(int left) {
+    return left > 8 || left == 5 || left == 6 ? 6 : left > 2 ? 4 : 2;
+}
+
 LK_INLINE void gemm(float *y, ptrdiff_t y_stride, const lk_tile *tiles, const lk_panel_block *panel,
                     int k, int rows, int cols, int accumulate, int groups, int has_min) {
-    for (int c = 0; c < cols; c += 6) {
-        if (rows > LK_TILE_ROWS)
-            block(y, y_stride, tiles, panel, k, rows, c, cols, accumulate, groups, has_min, 2, 6);
+    for (int c = 0, n; c < cols; c += n) {
+        n = columns_of(cols - c);
+#define BLOCK(tiles_, columns)                                                                     \
+    block(y, y_stride, tiles, panel, k, rows, c, cols, accumulate, groups, has_min, tiles_, columns)
+        if (rows > LK_TILE_ROWS && n == 6)
+            BLOCK(2, 6);
+        else if (rows > LK_TILE_ROWS && n == 4)
+            BLOCK(2, 4);
+        else if (rows > LK_TILE_ROWS)
+            BLOCK(2, 2);
+        else if (n == 6)
+            BLOCK(1, 6);
+        else if (n == 4)
+            BLOCK(1, 4);
         else
-            block(y, y_stride, tiles, panel, k, rows, c, cols, accumulate, groups, has_min, 1, 6);
+            BLOCK(1, 2);
+#undef BLOCK
     }
 }
 

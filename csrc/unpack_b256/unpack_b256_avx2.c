@@ -56,10 +56,13 @@ LK_INLINE void unpack_half(k_load_fn load, size_t bytes, int n_scale, int n_min,
                            const lk_tile *tile, const uint8_t *w, size_t w_stride, int k, int n) {
     k_rows half;
     memset(&half, 0, sizeof half);
+    lk_next_rows next = lk_rows_after(w, w_stride, (size_t)(k / LK_QK256) * bytes);
     for (int i = 0; i < k; i += LK_QK256, w += bytes) {
         const lk_tile t = lk_tile_from(tile, i, n_scale == 1 ? 32 : 16);
-        for (int r = 0; r < n; r++)
+        for (int r = 0; r < n; r++) {
+            lk_prefetch_lines(&next, (int)bytes / 64 + 1);
             load(&half, r, w + (size_t)r * w_stride);
+        }
         for (int j = 0; j < 8; j++)
             transpose(t.q + 32 * LK_TILE_ROWS * j, half.q[j]);
         for (int j = 0; j < n_scale; j++)

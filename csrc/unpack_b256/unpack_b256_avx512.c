@@ -57,10 +57,13 @@ LK_INLINE void unpack_all(k_load_fn load, size_t bytes, const int group, int has
                           const lk_tile *tile, const uint8_t *w, size_t w_stride, int k, int n) {
     k_rows rows;
     memset(&rows, 0, sizeof rows);
+    lk_next_rows next = lk_rows_after(w, w_stride, (size_t)(k / LK_QK256) * bytes);
     for (int i = 0; i < k; i += LK_QK256, w += bytes) {
         const lk_tile t = lk_tile_from(tile, i, group);
-        for (int r = 0; r < n; r++)
+        for (int r = 0; r < n; r++) {
+            lk_prefetch_lines(&next, (int)bytes / 64 + 1);
             load(&rows, r, w + (size_t)r * w_stride);
+        }
         for (int j = 0; j < 4; j++) {
             int8_t *q = t.q + 64 * LK_TILE_ROWS * j;
             transpose(q, q + 32 * LK_TILE_ROWS, rows.q[j]);
