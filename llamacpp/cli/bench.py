@@ -84,14 +84,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="counted runs of each row (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--cache-type", choices=("f16", "f32", "q8_0"), default="f16",
+        "--cache-type", choices=("f16", "f32", "q8_0"), default="f16", metavar="TYPE",
         help="type of keys and values: f16, f32 or q8_0 (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--no-limits", action="store_true", help="do not probe what the machine allows"
     )
     parser.add_argument(
-        "-o", "--output", choices=("md", "json", "csv"), default="md",
+        "-o", "--output", choices=("md", "json", "csv"), default="md", metavar="FORMAT",
         help="md: a table; json: a list of objects; csv: a header and lines (default: %(default)s)",
     )  # fmt: skip
     parser.set_defaults(run=run)
