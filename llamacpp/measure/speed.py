@@ -160,16 +160,11 @@ class Runner:
 
     def _fill(self, seq: int, n: int) -> None:
         """Let a sequence hold its first `n` tokens."""
-        have = min(self._filled[seq], n)
-        self.session.rewind(have, seq)
-        self._filled[seq] = have
+        have = self._filled[seq] = min(self._filled[seq], n)
+        self.session.rewind(have, seq)  # it may hold more, of a filling that was interrupted
         if have < n:
             tokens = self._draw(random.Random(f"depth {seq}"), n)
-            try:
-                prompt(self.session, tokens[have:], have, seq)
-            except BaseException:
-                self.session.rewind(have, seq)  # pieces that were done
-                raise
+            prompt(self.session, tokens[have:], have, seq)
             self._filled[seq] = n
 
     def _draw(self, source: random.Random, n: int) -> list[int]:
