@@ -195,9 +195,10 @@ typedef struct {
 } lk_span;
 
 /*
- * Reads every byte of the spans once, each thread one part of them, as 1 or 2 streams, whichever
- * may be faster. *seconds from when all threads are there until the last is done; *value the XOR of
- * all 64-bit little-endian words of each span, its last word filled up with zeros.
+ * Reads every byte of the spans once, each thread one part of them: in a row if n_streams is 1, its
+ * two halves at once if it is 2. *seconds from when all threads are there until the last is done;
+ * *value the XOR of all 64-bit little-endian words of each span, its last word filled up with
+ * zeros.
  */
 int lk_probe_read(const lk_span *spans, int n_spans, int n_streams, int n_threads, double *seconds,
                   uint64_t *value);
