@@ -1,26 +1,35 @@
 /*
- * probe_read: a word is put together from bytes, so that byte order does not matter; what is left
- * at the end is a word whose other bytes are 0.
+ * probe_read: a word is put together from bytes, which compilers turn into a load where byte order
+ * allows; they are XORed into four, and the end of the range is copied.
  * probe_int8: a loop that the compiler may do what it likes with, except for leaving rounds out.
  */
+#include "half.h"
 #include "kernels.h"
 
-static uint64_t word(const uint8_t *p, size_t n) {
-    uint64_t bits = 0;
-    for (size_t i = 0; i < n && i < 8; i++)
-        bits |= (uint64_t)p[i] << 8 * i;
-    return bits;
+#define STEP 32
+
+LK_INLINE void fold(uint64_t bits[4], const uint8_t *p) {
+    LK_UNROLL
+    for (int i = 0; i < 4; i++)
+        bits[i] ^= lk_load_u32(p + 8 * i) | (uint64_t)lk_load_u32(p + 8 * i + 4) << 32;
 }
 
 uint64_t probe_read_scalar(const void *p, size_t n, int n_streams) {
     const uint8_t *near = p;
-    const size_t half = n_streams == 2 ? n / 16 * 8 : 0;
-    uint64_t value = 0;
-    for (size_t i = 0; i < half; i += 8)
-        value ^= word(near + i, 8) ^ word(near + half + i, 8);
-    for (size_t i = 2 * half; i < n; i += 8)
-        value ^= word(near + i, n - i);
-    return value;
+    const size_t half = n_streams == 2 ? n / 2 / STEP * STEP : 0;
+    const uint8_t *far = near + half;
+    uint64_t bits[4] = {0};
+    size_t i = 0;
+    for (; i < half; i += STEP) {
+        fold(bits, near + i);
+        fold(bits, far + i);
+    }
+    for (i = 2 * half; i + STEP <= n; i += STEP)
+        fold(bits, near + i);
+    uint8_t rest[STEP] = {0};
+    memcpy(rest, near + i, n - i);
+    fold(bits, rest);
+    return bits[0] ^ bits[1] ^ bits[2] ^ bits[3];
 }
 
 int64_t probe_int8_scalar(const uint8_t *a, const int8_t *w, int64_t rounds, uint32_t *sum) {
