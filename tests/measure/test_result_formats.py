@@ -11,7 +11,7 @@ from llamacpp.measure.benchmark import Result
 from llamacpp.measure.report import as_csv, as_json, as_markdown, markdown_table
 
 DECODE = Result(
-    model_filename="/models/tiny, the first.gguf",
+    model_filename="/files/tiny, the first.gguf",
     model_type="Q4_K_M",
     model_size=667_000_000,
     model_n_params=1_100_000_000,
@@ -89,7 +89,7 @@ def test_csv_is_a_header_and_a_line_each() -> None:
     rows = list(csv.DictReader(io.StringIO(text)))
     assert list(rows[0]) == [*(f.name for f in fields(Result)), "version"]
     assert len(text.splitlines()) == 3
-    assert rows[0]["model_filename"] == "/models/tiny, the first.gguf"
+    assert rows[0]["model_filename"] == "/files/tiny, the first.gguf"
     assert rows[0]["samples_ts"] == "52.375 52.625"
     assert rows[0]["gbps"] == "34.25"
     assert (rows[1]["private_bytes"], rows[1]["version"]) == ("", "1.2.3")
