@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 
-from bench.results import Case, Model, Round
+from bench.results import Case, Model, Round, Test
 
 __all__ = ["Limit", "Spread", "limit", "rates", "ratio", "share", "spread", "work_rate"]
 
@@ -58,13 +58,30 @@ def ratio(case: Case, engine: str, other: str) -> Spread | None:
     return spread([seconds[other] / seconds[engine] for seconds in both])
 
 
+def _work(test: Test, model: Model) -> tuple[float, float] | None:
+    """Bytes of a pass and operations of a token; None if they were not told.
+
+    A pass reads the weights, and of each sequence the keys and values that are there on average.
+    Of a prompt the last token alone has logits.
+    """
+    if not (model.weight_bytes and model.operations):
+        return None
+    nbytes = model.weight_bytes + test.n_seq * test.positions * (model.position_bytes or 0.0)
+    operations = model.operations
+    if test.is_prompt and model.prompt_operations is not None:
+        output = operations - model.prompt_operations
+        operations = model.prompt_operations + output / test.n_prompt
+    return nbytes, operations
+
+
 def _limit(case: Case, model: Model, taken: Round) -> Limit | None:
     """The tighter of the two limits of one round."""
-    if not (taken.limits and model.weight_bytes and model.operations):
+    work = _work(case.test, model)
+    if not (taken.limits and work):
         return None
     read, peak = taken.limits["read_bandwidth"], taken.limits["int8_peak"]
-    by_reading = read / model.weight_bytes * case.test.tokens_of_a_pass
-    by_computing = peak / model.operations
+    by_reading = read / work[0] * case.test.tokens_of_a_pass
+    by_computing = peak / work[1]
     if by_reading < by_computing:
         return Limit("read", read, by_reading)
     return Limit("int8", peak, by_computing)
@@ -87,10 +104,11 @@ def share(case: Case, model: Model, engine: str) -> Spread | None:
 
 
 def work_rate(case: Case, model: Model, engine: str, kind: str) -> float | None:
-    """Bytes of weights ("read") or operations ("int8") that an engine gets through per second."""
-    rate = spread(rates(case, engine))
-    if rate is None or not (model.weight_bytes and model.operations):
+    """Bytes that an engine reads ("read"), or operations that it does ("int8"), per second."""
+    rate, work = spread(rates(case, engine)), _work(case.test, model)
+    if rate is None or work is None:
         return None
+    nbytes, operations = work
     if kind == "read":
-        return rate.median / case.test.tokens_of_a_pass * model.weight_bytes
-    return rate.median * model.operations
+        return rate.median / case.test.tokens_of_a_pass * nbytes
+    return rate.median * operations

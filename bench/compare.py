@@ -63,8 +63,8 @@ def _compare(plan: Plan, argv: list[str], *, plots: bool) -> int:
         print("interrupted: what follows is part of the results", file=sys.stderr)
     written = report.write(results, plan.folder, plots=plots)
     print(report.table(results), end="")
-    names = ", ".join(path.name for path in written)
-    print(f"written to {plan.folder}: results.json, {names}", file=sys.stderr)
+    others = ", ".join(path.name for path in written)
+    print(f"written to {plan.folder}: results.json, {others}", file=sys.stderr)
     return code
 
 

@@ -96,7 +96,10 @@ class Group:
             EngineError: it cannot tell; there will be no limits.
         """
         probe = self._stack.enter_context(Engine(self._probe_spec, self._settings.timeout))
-        probe.ask("open", path=self._model.path, n_threads=self._n_threads, n_ctx=8)
+        probe.ask(
+            "open", path=self._model.path, n_threads=self._n_threads, n_ctx=8,
+            cache_type=self._settings.cache_type,
+        )  # fmt: skip
         probe.ask("limits")  # a warm-up, and whether it can
         model = replace(self._model, **probe.ask("work"))
         self._probe = probe

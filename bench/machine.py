@@ -11,6 +11,7 @@ from typing import Any
 
 from llamacpp._native import active_level, available_levels
 from llamacpp.engine.threads import default_threads
+from llamacpp.measure.machine import cpu_model
 
 __all__ = ["describe", "summary"]
 
@@ -20,7 +21,7 @@ _CPU = Path("/sys/devices/system/cpu/cpu0")
 def describe() -> dict[str, Any]:
     """Processor, kernel levels, caches, memory, kernel, page size, huge pages, governor."""
     found = {
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "architecture": platform.machine(),
         "cpus": os.cpu_count(),
         "cores_allowed": default_threads(),
@@ -56,16 +57,6 @@ def _read(path: str | Path) -> str:
         return Path(path).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
-
-
-def _cpu_model() -> str:
-    """The name that the processor has; on Arm, where it has none, its maker's and its numbers."""
-    info = _read("/proc/cpuinfo")
-    named = re.search(r"^(?:model name|Hardware|cpu model)\s*:\s*(.+)$", info, re.M)
-    if named:
-        return re.sub(r"\s+", " ", named[1])
-    numbers = re.findall(r"^CPU (implementer|part)\s*:\s*(\S+)$", info, re.M)[:2]
-    return " ".join(f"{name} {number}" for name, number in numbers) or platform.processor()
 
 
 def _caches() -> dict[str, str]:

@@ -23,6 +23,7 @@ from llamacpp import ops
 from llamacpp._native import ffi
 from llamacpp.errors import InvalidArgumentError, LlamaError
 from llamacpp.format import GGMLType, ModelFile
+from llamacpp.format.types import FILE_TYPES
 from llamacpp.format.writer import GGUFWriter
 from llamacpp.tensors import Tensor
 
@@ -43,11 +44,7 @@ _SCALES = {
     GGMLType.Q5_K: {0: 1.0, 2: 15.5},
     GGMLType.Q6_K: {208: 1.0},
 }
-_FILE_TYPES = {  # general.file_type
-    "F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q2_K": 10,
-    "Q3_K_S": 11, "Q3_K_M": 12, "Q4_K_S": 14, "Q4_K_M": 15, "Q5_K_S": 16, "Q5_K_M": 17,
-    "Q6_K": 18, "BF16": 32,
-}  # fmt: skip
+_FILE_TYPES = {name: number for number, name in FILE_TYPES.items()}  # general.file_type
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from bench.comparison import Plan
 from bench.engines.client import EngineSpec
 from bench.interleave import Settings
 from bench.results import Model, Test
+from llamacpp.cli.common import number, numbers
 from llamacpp.engine.threads import default_threads
 from llamacpp.errors import LlamaError
 from llamacpp.format import ModelFile
@@ -71,23 +72,23 @@ def _add_tests(group: argparse._ArgumentGroup) -> None:
         "-m", "--models", type=_paths, required=True, metavar="FILES", help="GGUF files"
     )
     group.add_argument(
-        "-p", "--prompts", type=_numbers, default=[512], metavar="N",
+        "-p", "--prompts", type=numbers(), default=[512], metavar="N",
         help="lengths of prompts; 0: none (default: 512)",
     )  # fmt: skip
     group.add_argument(
-        "-n", "--gen", type=_numbers, default=[64], metavar="N",
+        "-n", "--gen", type=numbers(), default=[64], metavar="N",
         help="numbers of tokens to decode; 0: none (default: 64)",
     )  # fmt: skip
     group.add_argument(
-        "-d", "--depths", type=_numbers, default=[0], metavar="N",
+        "-d", "--depths", type=numbers(), default=[0], metavar="N",
         help="tokens that the cache holds before either (default: 0)",
     )  # fmt: skip
     group.add_argument(
-        "-s", "--sequences", type=_positive, default=[1], metavar="N",
+        "-s", "--sequences", type=numbers(1), default=[1], metavar="N",
         help="sequences that decode together (default: 1)",
     )  # fmt: skip
     group.add_argument(
-        "-t", "--threads", type=_positive, default=[default_threads()], metavar="N",
+        "-t", "--threads", type=numbers(1), default=[default_threads()], metavar="N",
         help="threads (default: the cores allowed, here %(default)s)",
     )  # fmt: skip
     group.add_argument(
@@ -125,7 +126,7 @@ def _add_engines(group: argparse._ArgumentGroup) -> None:
 def _add_conduct(group: argparse._ArgumentGroup) -> None:
     defaults = Settings()
     group.add_argument(
-        "-r", "--rounds", type=_one_positive, default=defaults.rounds, metavar="N",
+        "-r", "--rounds", type=number(1), default=defaults.rounds, metavar="N",
         help="rounds after the warm-up (default: %(default)s)",
     )  # fmt: skip
     group.add_argument(
@@ -144,24 +145,6 @@ def _add_conduct(group: argparse._ArgumentGroup) -> None:
 
 
 # ---- values -------------------------------------------------------------------------------------
-
-
-def _numbers(text: str, least: int = 0) -> list[int]:
-    values = [int(word) for word in text.split(",") if word.strip().isdigit()]
-    if len(values) != len(text.split(",")) or min(values) < least:
-        raise argparse.ArgumentTypeError(f"{text!r}: whole numbers from {least}, please")
-    return values
-
-
-def _positive(text: str) -> list[int]:
-    return _numbers(text, 1)
-
-
-def _one_positive(text: str) -> int:
-    value, *more = _numbers(text, 1)
-    if more:
-        raise argparse.ArgumentTypeError(f"{text!r}: one number, please")
-    return value
 
 
 def _seconds(text: str) -> float:

@@ -8,53 +8,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["BATCH", "Case", "Memory", "Model", "Results", "ResultsError", "Round", "Test"]
+from llamacpp.measure.speed import Test
+
+__all__ = ["Case", "Memory", "Model", "Results", "ResultsError", "Round", "Test"]
 
 FORMAT = 1  # of results.json
-BATCH = 512  # tokens of a prompt that an engine evaluates at once
 
 
 class ResultsError(Exception):
     """A folder holds no results that this version reads."""
-
-
-@dataclass(frozen=True)
-class Test:
-    """A prompt of `n_prompt` tokens, or `n_gen` steps of `n_seq` sequences, after `n_depth`."""
-
-    __test__ = False  # pytest: nothing to collect
-
-    n_prompt: int = 0
-    n_gen: int = 0
-    n_depth: int = 0
-    n_seq: int = 1
-
-    @property
-    def name(self) -> str:
-        """As llama-bench calls it: pp512, tg64 @ d4096; and tg64 x8 for 8 sequences."""
-        name = f"pp{self.n_prompt}" if self.n_prompt else f"tg{self.n_gen}"
-        name += f" x{self.n_seq}" if self.n_seq > 1 else ""
-        return name + (f" @ d{self.n_depth}" if self.n_depth else "")
-
-    @property
-    def is_prompt(self) -> bool:
-        """Whether it is a prompt, and not a decode."""
-        return self.n_prompt > 0
-
-    @property
-    def tokens(self) -> int:
-        """Tokens that are evaluated, of all sequences."""
-        return self.n_prompt or self.n_gen * self.n_seq
-
-    @property
-    def tokens_of_a_pass(self) -> int:
-        """Tokens that share one reading of the weights."""
-        return min(self.n_prompt, BATCH) if self.n_prompt else self.n_seq
-
-    @property
-    def n_ctx(self) -> int:
-        """Positions that a sequence must hold."""
-        return self.n_depth + self.n_prompt + self.n_gen
 
 
 @dataclass
@@ -98,6 +60,8 @@ class Model:
         types: bytes by tensor type, largest first.
         weight_bytes: that one token must read; None if not told.
         operations: that one token costs, a multiplication and an addition being two.
+        prompt_operations: the same without the output matrix, which a prompt needs but once.
+        position_bytes: keys and values of one position of a sequence.
         page_cache: what `bench.page_cache` did; None if nothing.
     """
 
@@ -107,6 +71,8 @@ class Model:
     types: dict[str, int] = field(default_factory=dict)
     weight_bytes: float | None = None
     operations: float | None = None
+    prompt_operations: float | None = None
+    position_bytes: float | None = None
     page_cache: dict[str, Any] | None = None
 
 

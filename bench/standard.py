@@ -18,26 +18,38 @@ from bench.make_model import make_model
 from llamacpp.engine.threads import default_threads
 from llamacpp.errors import LlamaError
 
-__all__ = ["files", "main"]
+__all__ = ["cache", "files", "main"]
 
 MODEL = "TinyLlama-1.1B"
 TYPES = ("Q4_0", "Q4_K_M", "Q8_0")
 
 
-def files(folder: Path, model: str = MODEL, n_layer: int | None = None) -> list[Path]:
+def cache() -> Path:
+    """The folder of the files."""
+    folder = os.environ.get("LLAMACPP_BENCH_DIR")
+    return Path(folder) if folder else Path.home() / ".cache" / "llamacpp-bench"
+
+
+def files(
+    folder: Path,
+    model: str = MODEL,
+    n_layer: int | None = None,
+    types: Sequence[str] = TYPES,
+) -> list[Path]:
     """The files, made where they are not there yet.
 
     Args:
         folder: where they lie.
         model: whose shapes.
         n_layer: how many layers instead of the model's.
+        types: which of them.
 
     Raises:
         LlamaError: one cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{model}-{kind}.gguf" for kind in TYPES]
-    for path, kind in zip(paths, TYPES, strict=True):
+    paths = [folder / f"{model}-{kind}.gguf" for kind in types]
+    for path, kind in zip(paths, types, strict=True):
         if not path.exists():
             print(f"making {path}", file=sys.stderr)
             make_model(path, model, kind, n_layer=n_layer, progress=True)
@@ -48,9 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Make the files if need be, compare, and return what `bench.compare` returns."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if not any(word.startswith(("-m", "--models")) for word in argv):
-        cache = os.environ.get("LLAMACPP_BENCH_DIR") or Path.home() / ".cache" / "llamacpp-bench"
         try:
-            paths = files(Path(cache))
+            paths = files(cache())
         except (LlamaError, OSError) as error:
             print(f"python -m bench.standard: {error}", file=sys.stderr)
             return 2

@@ -167,6 +167,24 @@ typedef float (*lk_max_fn)(const float *x, int n);
 /* sum_exp: sum of exp(x - max), in double. */
 typedef double (*lk_sum_exp_fn)(const float *x, int n, float max);
 
+/*
+ * probe_read: reads n bytes once, from the start to the end, or as two far streams: the first half
+ * beside the second. Returns the XOR of their 64-bit little-endian words, the last one filled up
+ * with zeros.
+ */
+typedef uint64_t (*lk_probe_read_fn)(const void *p, size_t n, int n_streams);
+
+/*
+ * probe_int8: rounds of the fastest 8-bit dot products of the level, operands and sums in registers
+ * all the while. a is LK_PROBE_K activations, 0..127; w as many weights, |w| <= 8: with those, the
+ * levels that add products in 16 bits widen their sums least often. A round multiplies a with w as
+ * a whole, P times; *sum = rounds * P * <a, w> modulo 2^32. Returns the multiply-adds of a round,
+ * P * LK_PROBE_K.
+ */
+#define LK_PROBE_K 32
+typedef int64_t (*lk_probe_int8_fn)(const uint8_t *a, const int8_t *w, int64_t rounds,
+                                    uint32_t *sum);
+
 /* ---- the table --------------------------------------------------------------------------- */
 
 typedef void (*lk_fn)(void);

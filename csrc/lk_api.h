@@ -187,6 +187,25 @@ int lk_argmax(const float *x, int n, int32_t *index); /* lowest index of the max
 int lk_top_k(const float *x, int n, int k, int32_t *indices, float *values);
 int lk_log_sum_exp(const float *x, int n, double *result);
 
+/* ---- op_probe: what the machine allows ----------------------------------------------------- */
+
+typedef struct {
+    const void *data;
+    size_t n_bytes;
+} lk_span;
+
+/*
+ * Reads every byte of the spans once, each thread one part of them: in a row if n_streams is 1, its
+ * two halves at once if it is 2. *seconds from when all threads are there until the last is done;
+ * *value the XOR of all 64-bit little-endian words of each span, its last word filled up with
+ * zeros.
+ */
+int lk_probe_read(const lk_span *spans, int n_spans, int n_streams, int n_threads, double *seconds,
+                  uint64_t *value);
+/* `rounds` rounds, on each thread, of the fastest 8-bit dot products that the kernels in use have;
+ * *products counts the multiply-adds of all threads together. */
+int lk_probe_int8(int64_t rounds, int n_threads, double *seconds, double *products);
+
 /* ---- tokenizer ----------------------------------------------------------------------------- */
 
 /* An array of strings as a GGUF header holds it: each a little-endian length, then its bytes. */

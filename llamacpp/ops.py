@@ -33,6 +33,8 @@ __all__ = [
     "linear",
     "log_sum_exp",
     "matrix",
+    "probe_int8",
+    "probe_read",
     "rope_angles",
     "top_k",
     "vector",
@@ -298,3 +300,47 @@ def log_sum_exp(x: Float32Array) -> float:
     result = ffi.new("double *")
     check(lib.lk_log_sum_exp(_row(x), len(x), result), "log-sum-exp")
     return float(result[0])
+
+
+def probe_read(
+    spans: Sequence[tuple[int, int]], n_streams: int, n_threads: int
+) -> tuple[float, int]:
+    """Read memory once, each thread one part of it.
+
+    Args:
+        spans: (address, bytes) of each piece of readable memory.
+        n_streams: 1, or 2: each thread reads both halves of its part at once.
+        n_threads: threads to use.
+
+    Returns:
+        Seconds that it took, and the XOR of all 64-bit little-endian words of each span.
+
+    Raises:
+        KernelError: no spans, an empty one, or a number out of range.
+        ModelFileError: mapped pages went away: their file shrank.
+    """
+    structs = ffi.new("lk_span[]", [(ffi.cast("void *", start), n) for start, n in spans])
+    seconds, value = ffi.new("double *"), ffi.new("uint64_t *")
+    check(
+        lib.lk_probe_read(structs, len(spans), n_streams, n_threads, seconds, value),
+        "probe reading",
+    )
+    return float(seconds[0]), int(value[0])
+
+
+def probe_int8(rounds: int, n_threads: int) -> tuple[float, float]:
+    """Multiply and add 8-bit integers in registers, as fast as the kernels in use can.
+
+    Args:
+        rounds: on each thread; a round takes some nanoseconds.
+        n_threads: threads to use.
+
+    Returns:
+        Seconds that it took, and the multiply-adds of all threads together.
+
+    Raises:
+        KernelError: a number is out of range.
+    """
+    seconds, products = ffi.new("double *"), ffi.new("double *")
+    check(lib.lk_probe_int8(rounds, n_threads, seconds, products), "probe multiplying")
+    return float(seconds[0]), float(products[0])

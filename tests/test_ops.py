@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from llamacpp import ops
 from llamacpp._native import ffi, lib
-from llamacpp.errors import InvalidArgumentError, KernelError, UnsupportedError
+from llamacpp.errors import (
+    InvalidArgumentError,
+    KernelError,
+    ModelFileError,
+    UnsupportedError,
+)
 from llamacpp.format.types import GGMLType
 from llamacpp.tensors import Tensor
 
@@ -147,3 +154,53 @@ def test_every_supported_type_agrees_with_the_format_about_its_blocks() -> None:
     for kind in supported:
         assert lib.lk_type_block(int(kind), n, nbytes) == 0
         assert (n[0], nbytes[0]) == tuple(kind.block)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 7])
+@pytest.mark.parametrize("n_streams", [1, 2])
+def test_a_probe_reads_every_byte_once(n_threads: int, n_streams: int) -> None:
+    rng = np.random.default_rng(n_threads)
+    pieces = [rng.integers(0, 256, n, dtype=np.uint8) for n in (1, 64, 5000, 63, 100_003)]
+    padded = [np.concatenate([piece, np.zeros(-len(piece) % 8, np.uint8)]) for piece in pieces]
+    want = int(np.bitwise_xor.reduce(np.concatenate(padded).view("<u8")))
+    spans = [(piece.ctypes.data, len(piece)) for piece in pieces]
+    seconds, value = ops.probe_read(spans, n_streams, n_threads)
+    assert value == want
+    assert seconds > 0
+
+
+def test_a_probe_multiplies_on_every_thread() -> None:
+    products = {n: ops.probe_int8(100, n)[1] for n in (1, 2, 5)}
+    assert products[1] >= 100 * 32
+    assert products[2] == 2 * products[1]
+    assert products[5] == 5 * products[1]
+    seconds, more = ops.probe_int8(1000, 1)
+    assert more == 10 * products[1]
+    assert seconds > 0
+
+
+def test_probes_refuse_what_makes_no_sense() -> None:
+    memory = np.zeros(64, np.uint8)
+    good = (memory.ctypes.data, 64)
+    for spans, n_streams, n_threads in (
+        ([], 1, 1), ([good, (good[0], 0)], 1, 1), ([(0, 64)], 1, 1),
+        ([good], 0, 1), ([good], 3, 1), ([good], 1, 0), ([good], 1, 257),
+    ):  # fmt: skip
+        with pytest.raises(KernelError, match="probe reading"):
+            ops.probe_read(spans, n_streams, n_threads)
+    for rounds, n_threads in ((0, 1), (1, 0), (1, 257)):
+        with pytest.raises(KernelError, match="probe multiplying"):
+            ops.probe_int8(rounds, n_threads)
+
+
+def test_a_probe_survives_a_file_that_shrinks(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(100_000))
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapping:
+        view = np.frombuffer(mapping, np.uint8)
+        spans = [(view.ctypes.data, len(view))]
+        assert ops.probe_read(spans, 2, 2)[1] == 0
+        file.truncate(10)
+        with pytest.raises(ModelFileError, match="shrank"):
+            ops.probe_read(spans, 2, 2)
+        del view

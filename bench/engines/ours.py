@@ -5,6 +5,10 @@ from __future__ import annotations
 from bench.engines.protocol import Answer, Worker
 from llamacpp import Model, Session, __version__
 from llamacpp._native import active_level, available_levels
+from llamacpp.measure import speed
+from llamacpp.measure.limits import int8_peak, read_bandwidth
+
+POSITIONS = 1 << 10  # of a cache: a multiple of the blocks that it is stored in
 
 
 class Ours(Worker):
@@ -41,23 +45,16 @@ class Ours(Worker):
         self._session = self.model.session(n_ctx, n_seq=n_seq, cache_type=cache_type)
 
     def prompt(self, tokens: list[int], pos: int, seq: int) -> None:
-        n = len(tokens)
-        self.session.forward(tokens, range(pos, pos + n), [seq] * n, [n - 1])
+        speed.prompt(self.session, tokens, pos, seq)
 
     def step(self, tokens: list[int], pos: int) -> None:
-        n = len(tokens)
-        if n == 1:
-            self.session.eval(tokens)
-        else:
-            self.session.forward(tokens, [pos] * n, range(n), range(n))
+        speed.step(self.session, tokens, pos)
 
     def rewind(self, n: int, n_seq: int) -> None:
         for seq in range(n_seq):
             self.session.rewind(n, seq)
 
     def limits(self) -> Answer:
-        from llamacpp.measure.limits import int8_peak, read_bandwidth
-
         threads = self.model.n_threads
         return {
             "read_bandwidth": read_bandwidth(self.model, threads),
@@ -65,9 +62,9 @@ class Ours(Worker):
         }
 
     def work(self) -> Answer:
-        from llamacpp.measure.speed import operations_per_token, weight_bytes_per_token
-
         return {
-            "weight_bytes": weight_bytes_per_token(self.model),
-            "operations": operations_per_token(self.model),
+            "weight_bytes": speed.weight_bytes_per_token(self.model),
+            "operations": speed.operations_per_token(self.model),
+            "prompt_operations": speed.operations_per_token(self.model, rows=0),
+            "position_bytes": speed.kv_bytes(self.session, POSITIONS) / POSITIONS,
         }

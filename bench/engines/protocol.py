@@ -5,7 +5,8 @@
     {"do": "run", "n_prompt", "n_gen", "n_depth", "n_seq", "seed"}        -> {"seconds"}
     {"do": "memory"}  -> {"anonymous", "mapped", "pss"}, in bytes
     {"do": "limits"}  -> {"read_bandwidth", "int8_peak"}, bytes and operations per second
-    {"do": "work"}    -> {"weight_bytes", "operations"} of one token
+    {"do": "work"}    -> {"weight_bytes", "operations", "prompt_operations"} of one token,
+                         {"position_bytes"} of one position of the cache; see `bench.results.Model`
 
 What fails is answered by {"error": {"type", "message"}}, and the process goes on.
 

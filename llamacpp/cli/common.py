@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Prefill",
+    "StatusLine",
     "add_model_options",
     "add_sampling_options",
     "need_tokenizer",
+    "number",
+    "numbers",
     "open_model",
     "printable",
     "read_bytes",
@@ -66,6 +70,36 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         help="divide the scores of the last 64 tokens by R (default: %(default)s: off)",
     )  # fmt: skip
     group.add_argument("--seed", type=int, metavar="S", help="same seed, same text")
+
+
+def numbers(least: int = 0, most: int = 2**31 - 1) -> Callable[[str], list[int]]:
+    """Make a type of option: whole numbers in a range, separated by commas; repeated ones once."""
+
+    def parse(text: str) -> list[int]:
+        words = [word.strip() for word in text.split(",")]
+        if not all(word.isascii() and word.isdigit() for word in words):
+            raise argparse.ArgumentTypeError(
+                f"{text!r}: give a whole number from {least}, or several as in 1,2"
+            )
+        values = [int(word) for word in words]
+        for value in values:
+            if not least <= value <= most:
+                raise argparse.ArgumentTypeError(f"{value} is not from {least} to {most}")
+        return list(dict.fromkeys(values))
+
+    return parse
+
+
+def number(least: int = 0, most: int = 2**31 - 1) -> Callable[[str], int]:
+    """Make a type of option: one whole number in a range."""
+
+    def parse(text: str) -> int:
+        value, *more = numbers(least, most)(text)
+        if more:
+            raise argparse.ArgumentTypeError(f"{text!r}: give one number")
+        return value
+
+    return parse
 
 
 def sampling_params(args: argparse.Namespace) -> SamplingParams:
@@ -139,3 +173,20 @@ class Prefill:
             bar = "#" * (30 * done // total)
             end = "\r\033[K" if done == total else ""
             print(f"\rprompt [{bar:30}] {done}/{total}{end}", end="", file=sys.stderr, flush=True)
+
+
+class StatusLine:
+    """A line on a terminal's stderr that is written over; silent elsewhere."""
+
+    def __init__(self) -> None:
+        self._on = sys.stderr.isatty()
+
+    def show(self, text: str) -> None:
+        """Say what is being done."""
+        if self._on:
+            print(f"\r\033[K{printable(text)}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._on:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)

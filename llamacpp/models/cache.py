@@ -71,6 +71,11 @@ class KVCache:
             k = base + layer * sum(self._halves)
             self.layers.append((ffi.cast("void *", k), ffi.cast("void *", k + self._halves[0])))
 
+    def used_bytes(self, n: int) -> int:
+        """Bytes that the first `n` positions of one sequence take."""
+        used = ops.cache_bytes(self.type, self._head_dims, n)
+        return len(self.layers) * self.n_kv_head * sum(used)
+
     def slices(self, seq: int, n: int) -> list[memoryview]:
         """Views of the first `n` positions of one sequence: layer by layer, K then V, by head."""
         whole = memoryview(self._memory)

@@ -61,6 +61,8 @@ class Network(Protocol):
     config: Config
     n_vocab: int
     weights: dict[str, Tensor]
+    embedding: Embedding
+    output: ops.Linear
 
     def forward(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from bench.analysis import Limit, Spread, limit, rates, ratio, share, spread, work_rate
@@ -88,6 +90,22 @@ def test_shares_belong_to_rounds() -> None:
 def test_the_limit_is_that_of_the_median_round() -> None:
     found = case(Test(n_gen=4), *(({"a": 1.0}, read, 1000) for read in (900, 100, 500)))
     assert limit(found, MODEL) == Limit("read", 500, 5.0)
+
+
+def test_keys_and_values_are_read_as_well() -> None:
+    model = dataclasses.replace(MODEL, position_bytes=0.5)
+    found = case(Test(n_gen=4, n_depth=98, n_seq=2), ({"a": 1.0}, 500, 1000))  # 100 on average
+    assert work_rate(found, model, "a", "read") == 4 * (100 + 2 * 100 * 0.5)
+    assert limit(found, model) == Limit("read", 500, 2 * 500 / 200)
+
+
+def test_a_prompt_asks_for_one_row_of_logits() -> None:
+    model = dataclasses.replace(MODEL, prompt_operations=15.0)
+    found = case(Test(n_prompt=100), ({"a": 4.0}, 500, 1000))
+    assert work_rate(found, model, "a", "int8") == pytest.approx(25 * (15 + 5 / 100))
+    assert share(found, model, "a").median == pytest.approx(25 * (15 + 5 / 100) / 1000)
+    decode = case(Test(n_gen=4, n_seq=16), ({"a": 1.0}, 500, 1000))
+    assert work_rate(decode, model, "a", "int8") == 64 * 20
 
 
 def test_what_was_not_probed_is_not_made_up() -> None:

@@ -98,10 +98,10 @@ def test_what_cannot_be_done_is_refused(arguments: list[str], message: str) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-p", "8,x"], "'8,x': whole numbers from 0, please"),
-        (["-t", "0"], "'0': whole numbers from 1, please"),
-        (["-s", "-1"], "whole numbers from 1"),
-        (["-r", "1,2"], "'1,2': one number, please"),
+        (["-p", "8,x"], "'8,x': give a whole number from 0, or several as in 1,2"),
+        (["-t", "0"], "0 is not from 1 to 2147483647"),
+        (["-s", "-1"], "'-1': give a whole number from 1"),
+        (["-r", "1,2"], "'1,2': give one number"),
         (["--pause", "nan"], "'nan' is no number of seconds"),
         (["--timeout", "soon"], "'soon' is no number of seconds"),
         (["--engines", "a b"], "names of letters"),

@@ -108,19 +108,6 @@ def test_the_machine_is_described() -> None:
     assert found["cpu"] in machine.summary(found)
 
 
-@pytest.mark.parametrize(
-    ("info", "name"),
-    [
-        ("processor\t: 0\nmodel name\t: Some  CPU @ 3GHz\n", "Some CPU @ 3GHz"),
-        ("CPU implementer\t: 0x41\nCPU part\t: 0xd0c\nCPU implementer\t: 0x41\n",
-         "implementer 0x41 part 0xd0c"),
-    ],
-)  # fmt: skip
-def test_processors_are_named_as_linux_knows_them(monkeypatch, info: str, name: str) -> None:
-    monkeypatch.setattr(machine, "_read", lambda path: info)
-    assert machine._cpu_model() == name
-
-
 def test_caches_are_those_of_one_core(tmp_path: Path, monkeypatch) -> None:
     for i, (level, kind, size) in enumerate(
         [("1", "Data", "48K"), ("1", "Instruction", "32K"), ("2", "Unified", "1024K")]

@@ -165,7 +165,7 @@ def test_cpu_names_the_levels_and_the_one_in_use(run) -> None:
     assert wrong.stderr.count(b"\n") == 1
 
 
-@pytest.mark.parametrize("command", ["", "generate", "chat", "inspect", "tokenize", "cpu"])
+@pytest.mark.parametrize("command", ["", "generate", "chat", "inspect", "tokenize", "bench", "cpu"])
 def test_every_command_explains_itself(here, command) -> None:
     done = here(*command.split(), "--help")
     assert (done.returncode, done.stderr) == (0, b"")

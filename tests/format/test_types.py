@@ -6,7 +6,7 @@ import gguf as independent
 import pytest
 
 from llamacpp._native import ffi, lib
-from llamacpp.format.types import REMOVED_TYPES, GGMLType, ValueType
+from llamacpp.format.types import FILE_TYPES, REMOVED_TYPES, GGMLType, ValueType
 
 
 def test_tensor_types_equal_an_independent_table() -> None:
@@ -28,6 +28,11 @@ def test_value_types_equal_an_independent_table() -> None:
     assert {t.name: int(t) for t in ValueType} == {
         t.name: int(t) for t in independent.GGUFValueType
     }
+
+
+def test_file_types_equal_an_independent_table() -> None:
+    theirs = {int(t): t.name for t in independent.LlamaFileType if t.name != "GUESSED"}
+    assert {n: name.split("_", 1)[1] for n, name in theirs.items()} == FILE_TYPES
 
 
 @pytest.mark.parametrize("kind", GGMLType)

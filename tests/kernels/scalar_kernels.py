@@ -25,6 +25,8 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "f16": (None, P, P, I),
     "max": (F, P, I),
     "sum": (ctypes.c_double, P, I, F),
+    "probe_read": (ctypes.c_uint64, P, Z, I),
+    "probe_int8": (ctypes.c_int64, P, P, ctypes.c_int64, P),
 }
 
 
@@ -76,7 +78,8 @@ def load_scalar_kernels() -> Callable[[str], Kernel]:
     slots = {lib.lk_kernel_name(i).decode(): i for i in range(lib.lk_n_kernels())}
 
     def find(name: str) -> Kernel:
-        kernel = ctypes.CFUNCTYPE(*SIGNATURES[name.split("_")[0]])(lib.lk_kernel_at(slots[name], 0))
+        signature = SIGNATURES.get(name) or SIGNATURES[name.split("_")[0]]
+        kernel = ctypes.CFUNCTYPE(*signature)(lib.lk_kernel_at(slots[name], 0))
 
         def call(*args: Any) -> Any:
             return kernel(*[a.ctypes.data if isinstance(a, np.ndarray) else a for a in args])

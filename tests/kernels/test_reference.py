@@ -301,3 +301,23 @@ def test_halves_convert_as_numpy_does(scalar: Callable[[str], Kernel]) -> None:
     scalar("f32_to_f16")(back, x, x.size)
     with np.errstate(over="ignore", invalid="ignore"):
         np.testing.assert_array_equal(back.view(np.float16), x.astype(np.float16))
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 1000, 1024])
+def test_reading_gives_the_exclusive_or_of_all_words(
+    scalar: Callable[[str], Kernel], n: int
+) -> None:
+    memory = rng().integers(0, 256, n, dtype=np.uint8)
+    words = np.concatenate([memory, np.zeros(-n % 8, np.uint8)]).view("<u8")
+    for n_streams in (1, 2):
+        value = scalar("probe_read")(memory, n, n_streams)
+        assert value == int(np.bitwise_xor.reduce(words, initial=0))
+
+
+def test_multiplying_gives_the_sum_of_all_rounds(scalar: Callable[[str], Kernel]) -> None:
+    a, w = rng().integers(0, 128, 32, dtype=np.uint8), rng().integers(-8, 9, 32, dtype=np.int8)
+    dot, total = int(a.astype(int) @ w.astype(int)), np.zeros(1, np.uint32)
+    for rounds in (0, 1, 1_000_000):
+        products = scalar("probe_int8")(a, w, rounds, total)
+        assert products % 32 == 0
+        assert int(total[0]) == rounds * dot * (products // 32) % 2**32

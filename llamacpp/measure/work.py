@@ -1,0 +1,65 @@
+"""What a token costs: bytes that are read and operations that are done, counted from the model."""
+
+from __future__ import annotations
+
+from llamacpp.engine import Model
+from llamacpp.engine.context import Context
+from llamacpp.models.cache import KVCache
+from llamacpp.tensors import Tensor
+
+__all__ = [
+    "kv_bytes",
+    "operations_per_token",
+    "token_weights",
+    "weight_bytes_per_token",
+]
+
+EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"  # GGUF's names in all architectures
+
+
+def token_weights(model: Model) -> list[Tensor]:
+    """The tensors that every token reads as a whole: all, but an embedding that is no output."""
+    return [
+        tensor
+        for name, tensor in model.weights.items()
+        if name != EMBEDDING or OUTPUT not in model.weights
+    ]
+
+
+def weight_bytes_per_token(model: Model) -> int:
+    """Bytes of weights that a token reads; of an embedding that is no output, its row.
+
+    Tokens that are evaluated together share this reading, but for the row.
+    """
+    whole = sum(tensor.nbytes for tensor in token_weights(model))
+    return whole + (model.weights[EMBEDDING].row_nbytes if OUTPUT in model.weights else 0)
+
+
+def operations_per_token(model: Model, rows: float = 1.0) -> float:
+    """Operations of a token's products with weights: two for each, to multiply and to add.
+
+    Attention is not counted, nor is what takes a time of the order of the vectors' length.
+
+    Args:
+        model: the model.
+        rows: rows of logits per token: 1 for decoding, 1 / n for a prompt of n of which the last
+            row alone is asked for.
+    """
+    total = 0.0
+    for linear in model.network.linears():
+        matrices = [tensor for tensor in linear.tensors if len(tensor.shape) == 2]
+        is_output = matrices[0].name in (OUTPUT, EMBEDDING)
+        count = sum(tensor.n_elements for tensor in matrices)
+        total += 2.0 * count * (rows if is_output else 1.0)
+    return total
+
+
+def kv_bytes(held: Context | KVCache, depth: int) -> int:
+    """Bytes of keys and values that a token reads behind `depth` positions of its sequence.
+
+    Args:
+        held: a session, or a cache; what it holds, or can hold, does not matter.
+        depth: positions before the token.
+    """
+    cache = held.cache if isinstance(held, Context) else held
+    return cache.used_bytes(depth)
