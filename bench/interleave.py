@@ -3,7 +3,8 @@
 A test is a warm-up of every engine, which also fills the depth it starts from, and then rounds in
 which each runs once. The order rotates from round to round, since who runs after whom matters: a
 pause lets the threads of the one before come to rest, but what it left in the caches stays. After
-each round a process that runs no test probes what the machine allows.
+each round a process that runs no test probes what the machine allows. Before and after each turn it
+looks whether the processors run at full pace: a turn that others disturbed is taken again.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from types import TracebackType
 from bench.engines.client import Engine, EngineError, EngineSpec
 from bench.load import OthersLoad
 from bench.progress import Progress
-from bench.results import Case, Memory, Model, Round
+from bench.results import Case, Memory, Model, Round, Test
 from bench.words import counted
 
 __all__ = ["Group", "Settings"]
+
+QUIET = 0.96  # of the best pace
+BETWEEN_LOOKS = 0.3  # seconds
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,10 @@ class Settings:
         rounds: counted ones, after the warm-up.
         pause: seconds before each run.
         fresh: whether each file is dropped from the page cache and read again first.
-        cache_type: of keys and values, "f16" or "f32".
+        cache_type: of keys and values, "f16", "f32" or "q8_0".
         timeout: seconds that an engine may take for one answer.
+        patience: seconds that a turn may take in all, waiting and running again, until the
+            processors are its own from beginning to end; 0: whether they are is not looked at.
     """
 
     rounds: int = 5
@@ -39,6 +45,7 @@ class Settings:
     fresh: bool = True
     cache_type: str = "f16"
     timeout: float = 1800.0
+    patience: float = 120.0
 
 
 class Group:
@@ -71,6 +78,7 @@ class Group:
         self._gone: dict[str, str] = {}  # for good
         self._refused: dict[str, str] = {}  # the context that is open now
         self._open_seconds: dict[str, float] = {}
+        self._best_pace = 0.0
 
     def __enter__(self) -> Group:
         for spec in self._specs:
@@ -133,15 +141,48 @@ class Group:
             for name in taken.order:
                 what = f"round {number} of {self._settings.rounds}" if number else "warm-up"
                 self._progress.show(f"{self._about()}, {case.test.name}, {what}: {name}")
-                self._rest()
                 try:
-                    answer = self._engines[name].ask("run", **asdict(case.test), seed=number)
-                    taken.seconds[name] = answer["seconds"]
+                    self._turn(name, case.test, number, taken)
                 except EngineError as error:
                     case.errors[name] = self._lose(error)
             taken.others = load.cores()
             if number and self._probe is not None:
                 taken.limits = self._limits(self._probe)
+
+    def _turn(self, name: str, test: Test, number: int, taken: Round) -> None:
+        """Run a test with an engine, again if the processors were not its own; the warm-up once."""
+        end = time.monotonic() + self._settings.patience
+        while True:
+            quiet = self._wait_for_quiet(end)
+            self._rest()
+            answer = self._engines[name].ask("run", **asdict(test), seed=number)
+            taken.seconds[name] = answer["seconds"]
+            if number == 0 or (quiet and self._is_quiet()):
+                return
+            if time.monotonic() >= end:
+                taken.disturbed.append(name)
+                return
+
+    def _wait_for_quiet(self, end: float) -> bool:
+        """Wait until the processors run as fast as they ever did here; False if they do not."""
+        while not self._is_quiet():
+            if time.monotonic() >= end:
+                return False
+            time.sleep(BETWEEN_LOOKS)
+        return True
+
+    def _is_quiet(self) -> bool:
+        """Whether they do. True also if that is not looked at, or cannot be told."""
+        if self._settings.patience == 0 or self._probe is None:
+            return True
+        try:
+            pace = self._probe.ask("pace")["operations"]
+        except EngineError as error:
+            if error.kind != "refused":
+                self._no_probe(error)
+            return True
+        self._best_pace = max(self._best_pace, pace)
+        return bool(pace >= QUIET * self._best_pace)
 
     def memory(self, n_seq: int) -> list[Memory]:
         """What each engine's process holds now."""
@@ -163,9 +204,12 @@ class Group:
         try:
             return probe.ask("limits")
         except EngineError as error:
-            self._progress.say(f"no more limits: {error}")
-            self._probe = None
+            self._no_probe(error)
             return None
+
+    def _no_probe(self, error: EngineError) -> None:
+        self._progress.say(f"no more limits: {error}")
+        self._probe = None
 
     def _rest(self) -> None:
         time.sleep(self._settings.pause)

@@ -97,7 +97,10 @@ def _add_tests(group: argparse._ArgumentGroup) -> None:
         f"{_shown(DEPTH_CURVE)}",
     )  # fmt: skip
     group.add_argument(
-        "--cache-type", choices=("f16", "f32"), default="f16", help="keys and values (default: f16)"
+        "--cache-type",
+        choices=("f16", "f32", "q8_0"),
+        default="f16",
+        help="keys and values (default: f16)",
     )
 
 
@@ -137,6 +140,11 @@ def _add_conduct(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--fresh", action=argparse.BooleanOptionalAction, default=True,
         help="drop each file from the page cache and read it again in large pages first",
+    )  # fmt: skip
+    group.add_argument(
+        "--patience", type=_seconds, default=defaults.patience, metavar="SECONDS",
+        help="how long to wait for, and run again after, other programs that use the processors; "
+        "0: do not look (default: %(default)g)",
     )  # fmt: skip
     group.add_argument(
         "--timeout", type=_seconds, default=defaults.timeout, metavar="SECONDS",
@@ -213,7 +221,14 @@ def build_plan(args: argparse.Namespace) -> Plan:
         files=files,
         tests=tests,
         n_threads=_unique(args.threads),
-        settings=Settings(args.rounds, args.pause, args.fresh, args.cache_type, args.timeout),
+        settings=Settings(
+            rounds=args.rounds,
+            pause=args.pause,
+            fresh=args.fresh,
+            cache_type=args.cache_type,
+            timeout=args.timeout,
+            patience=args.patience,
+        ),
         folder=args.out or _folder(models),
     )
 

@@ -84,6 +84,10 @@ def _head(results: Results) -> str:
             f"- Meanwhile other programs had the time of {others.median:.2f} cores, at most "
             f"{others.high:.2f}. Near 0 is as it should be."
         )
+    turns = sum(len(taken.order) for case in results.cases for taken in case.rounds)
+    disturbed = sum(len(taken.disturbed) for case in results.cases for taken in case.rounds)
+    if disturbed:
+        lines.append(f"- In {disturbed} of {turns} turns the processors were not at full pace.")
     return "\n".join([*lines, ""])
 
 

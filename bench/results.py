@@ -30,12 +30,14 @@ class Round:
             {"read_bandwidth", "int8_peak"}; None if they were not probed.
         others: processors' worth of time that other programs had during the round; None if the
             system does not tell.
+        disturbed: engines that never had the processors for themselves, however often they ran.
     """
 
     order: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     limits: dict[str, float] | None = None
     others: float | None = None
+    disturbed: list[str] = field(default_factory=list)
 
 
 @dataclass

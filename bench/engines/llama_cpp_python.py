@@ -65,9 +65,7 @@ class LlamaCppPython(Worker):
         params.n_batch = params.n_ubatch = BATCH
         params.n_seq_max = n_seq
         params.n_threads = params.n_threads_batch = self._n_threads
-        params.type_k = params.type_v = {"f16": lib.GGML_TYPE_F16, "f32": lib.GGML_TYPE_F32}[
-            cache_type
-        ]
+        params.type_k = params.type_v = getattr(lib, f"GGML_TYPE_{cache_type.upper()}")
         params.no_perf = True
         self._context = lib.llama_init_from_model(self._model, params)
         if not self._context:

@@ -6,7 +6,7 @@ from bench.engines.protocol import Answer, Worker
 from llamacpp import Model, Session, __version__
 from llamacpp._native import active_level, available_levels
 from llamacpp.measure import speed
-from llamacpp.measure.limits import int8_peak, read_bandwidth
+from llamacpp.measure.limits import int8_peak, pace, read_bandwidth
 
 POSITIONS = 1 << 10  # of a cache: a multiple of the blocks that it is stored in
 
@@ -60,6 +60,9 @@ class Ours(Worker):
             "read_bandwidth": read_bandwidth(self.model, threads),
             "int8_peak": int8_peak(threads),
         }
+
+    def pace(self) -> Answer:
+        return {"operations": pace(self.model.n_threads)}
 
     def work(self) -> Answer:
         return {

@@ -5,6 +5,7 @@
     {"do": "run", "n_prompt", "n_gen", "n_depth", "n_seq", "seed"}        -> {"seconds"}
     {"do": "memory"}  -> {"anonymous", "mapped", "pss"}, in bytes
     {"do": "limits"}  -> {"read_bandwidth", "int8_peak"}, bytes and operations per second
+    {"do": "pace"}    -> {"operations"} per second that the processors do at this moment
     {"do": "work"}    -> {"weight_bytes", "operations", "prompt_operations"} of one token,
                          {"position_bytes"} of one position of the cache; see `bench.results.Model`
 
@@ -60,7 +61,7 @@ class Worker:
         Args:
             n_ctx: positions that each sequence can hold.
             n_seq: sequences.
-            cache_type: "f16" or "f32" keys and values.
+            cache_type: "f16", "f32" or "q8_0" keys and values.
         """
         raise NotImplementedError
 
@@ -79,6 +80,10 @@ class Worker:
     def limits(self) -> Answer:
         """Probe what this machine allows, with the threads of `load`."""
         raise RefusedError("this engine does not probe limits")
+
+    def pace(self) -> Answer:
+        """Tell how fast the processors run just now, within some 10 ms."""
+        raise RefusedError("this engine does not tell how fast the processors run")
 
     def work(self) -> Answer:
         """Tell what one token of the loaded model costs."""
@@ -99,6 +104,7 @@ class Worker:
             "run": self._run,
             "memory": process_memory,
             "limits": self.limits,
+            "pace": self.pace,
             "work": self.work,
         }
         if do not in actions:

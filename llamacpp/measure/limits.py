@@ -6,6 +6,7 @@ the model can reach: decoding reads its weights for every token, a prompt multip
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Iterable
 
@@ -14,7 +15,7 @@ from llamacpp.engine import Model
 from llamacpp.measure.work import token_weights
 from llamacpp.tensors import Tensor
 
-__all__ = ["int8_peak", "read_bandwidth", "spans"]
+__all__ = ["int8_peak", "pace", "read_bandwidth", "spans"]
 
 PASSES = 6  # over the weights, half of them in two streams
 ENOUGH = 0.05  # seconds for the passes over small weights
@@ -55,15 +56,30 @@ def int8_peak(n_threads: int) -> float:
     Raises:
         KernelError: `n_threads` is out of range.
     """
-    rounds, best, samples = 1000, 0.0, 0
-    while samples < SAMPLES:
+    return max(_int8_samples(n_threads))
+
+
+def pace(n_threads: int) -> float:
+    """Operations per second of the same products at this moment: the mean of some 40 ms.
+
+    Below `int8_peak`, the processors are slower now, or have something else to do.
+
+    Raises:
+        KernelError: `n_threads` is out of range.
+    """
+    return statistics.harmonic_mean(_int8_samples(n_threads))
+
+
+def _int8_samples(n_threads: int) -> list[float]:
+    """Operations per second, sample by sample."""
+    rounds, found = 1000, list[float]()
+    while len(found) < SAMPLES:
         seconds, products = ops.probe_int8(rounds, n_threads)
         if seconds < SAMPLE:
             rounds *= 2
             continue
-        best = max(best, 2 * products / seconds)
-        samples += 1
-    return best
+        found.append(2 * products / seconds)
+    return found
 
 
 def spans(tensors: Iterable[Tensor]) -> list[tuple[int, int]]:

@@ -2,8 +2,9 @@
 
 It speaks the protocol by itself, as an engine in another language would. Environment: FAKE_NAME;
 FAKE_LOG, a file to which it appends what it is asked for; FAKE_SECONDS, what its counted runs took,
-repeated as needed; FAKE_TROUBLE, `WHAT@N`: from the Nth run on (0 is the warm-up of the first test;
-"open": when it opens) do die, garbage, refuse or hang.
+repeated as needed; FAKE_PACES, operations per second of the processors, the last one for ever;
+FAKE_TROUBLE, `WHAT@N`: from the Nth run on (0 is the warm-up of the first test; "open": when it
+opens) do die, garbage, refuse or hang.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 NAME = os.environ["FAKE_NAME"]
 SECONDS = [float(word) for word in os.environ.get("FAKE_SECONDS", "1").split(",")]
+PACES = [float(word) for word in os.environ.get("FAKE_PACES", "8").split(",")]
 WHAT, _, WHEN = os.environ.get("FAKE_TROUBLE", "").partition("@")
 
 
@@ -60,6 +62,9 @@ for line in sys.stdin:
         log("limits")
         limits += 1
         answer = {"read_bandwidth": 1e9 * limits, "int8_peak": 8e9}
+    elif do == "pace":
+        log("pace")
+        answer = {"operations": PACES.pop(0) if len(PACES) > 1 else PACES[0]}
     elif do == "work":
         answer = {"weight_bytes": 1e7, "operations": 2e7}
     if troubled:

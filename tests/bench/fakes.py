@@ -13,20 +13,27 @@ from bench.interleave import Settings
 from bench.results import Model, Results, Test
 
 SCRIPT = Path(__file__).resolve().parent / "fake_engine.py"
-QUICK = Settings(rounds=3, pause=0.0, fresh=False, timeout=20.0)
+QUICK = Settings(rounds=3, pause=0.0, fresh=False, timeout=20.0, patience=0.0)
 MACHINE = {
     "cpu": "Imaginary 9000", "cores_allowed": 2, "level": "avx2", "caches": {"L1d": "32K"},
     "memory_bytes": 8_000_000_000, "kernel": "Linux 6.0",
 }  # fmt: skip
 
 
-def fake(name: str, log: Path, seconds: Sequence[float] = (1.0,), trouble: str = "") -> EngineSpec:
+def fake(
+    name: str,
+    log: Path,
+    seconds: Sequence[float] = (1.0,),
+    trouble: str = "",
+    paces: Sequence[float] = (8.0,),
+) -> EngineSpec:
     """An engine of `fake_engine.py`."""
     environment = {
         "FAKE_NAME": name,
         "FAKE_LOG": str(log),
         "FAKE_SECONDS": ",".join(map(str, seconds)),
         "FAKE_TROUBLE": trouble,
+        "FAKE_PACES": ",".join(map(str, paces)),
     }
     return EngineSpec(name, (sys.executable, str(SCRIPT)), environment)
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from bench import interleave
 from bench.analysis import rates, ratio
 from bench.interleave import Settings
+from bench.report import table
 from bench.results import Case, Results, Test
 from tests.bench.fakes import QUICK, compare, fake
 
@@ -169,8 +171,6 @@ def test_results_are_saved(tmp_path: Path) -> None:
 
 
 def test_an_interruption_keeps_what_was_measured(tmp_path: Path, monkeypatch) -> None:
-    from bench import interleave
-
     calls = []
 
     def ask(engine: interleave.Engine, do: str, **arguments: object) -> dict[str, object]:
@@ -189,9 +189,44 @@ def test_an_interruption_keeps_what_was_measured(tmp_path: Path, monkeypatch) ->
     assert [sorted(taken.seconds) for taken in only(saved).rounds] == [["a", "b"]] * 2 + [["a"]]
 
 
-def test_a_pause_comes_before_every_run(tmp_path: Path, monkeypatch) -> None:
-    from bench import interleave
+def test_a_turn_that_others_disturbed_is_taken_again(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(interleave, "BETWEEN_LOOKS", 0.0)
+    settings = dataclasses.replace(QUICK, rounds=2, patience=60.0)
+    # Warm-up: quiet. Round 1: waits for a look, runs, was disturbed; waits for two; runs again.
+    paces = [8, 4, 8, 4, 4, 4, 8, 8]
+    results = compare(
+        tmp_path, [fake("a", tmp_path / "log", [3, 1, 2])], [DECODE], settings=settings,
+        probe=fake("probe", tmp_path / "log", paces=paces),
+    )  # fmt: skip
+    case = only(results)
+    assert lines(tmp_path, "run", "seed 1") == ["a", "a"]
+    assert lines(tmp_path, "run", "seed 2") == ["a"]
+    assert [taken.seconds for taken in case.rounds] == [{"a": 1.0}, {"a": 2.0}]
+    assert [taken.disturbed for taken in case.rounds] == [[], []]
 
+
+def test_patience_ends(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(interleave, "BETWEEN_LOOKS", 0.0)
+    settings = dataclasses.replace(QUICK, rounds=1, patience=0.05)
+    results = compare(
+        tmp_path, [fake("a", tmp_path / "log")], [DECODE], settings=settings,
+        probe=fake("probe", tmp_path / "log", paces=[8, 4]),
+    )  # fmt: skip
+    assert only(results).rounds[0].disturbed == ["a"]
+    assert "In 1 of 1 turns the processors were not at full pace." in table(results)
+
+
+def test_the_pace_is_not_looked_at_without_patience_or_a_probe_that_tells(tmp_path: Path) -> None:
+    compare(tmp_path, [fake("a", tmp_path / "log")], [DECODE])
+    assert lines(tmp_path, "pace") == []
+    settings = dataclasses.replace(QUICK, patience=60.0)
+    probe = fake("probe", tmp_path / "log", trouble="refuse@open")
+    case = only(compare(tmp_path, [fake("a", tmp_path / "log")], [DECODE], settings=settings,
+                        probe=probe))  # fmt: skip
+    assert len(rates(case, "a")) == 3
+
+
+def test_a_pause_comes_before_every_run(tmp_path: Path, monkeypatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(interleave.time, "sleep", pauses.append)
     compare(tmp_path, [fake("a", tmp_path / "log")], [DECODE],

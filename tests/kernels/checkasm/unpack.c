@@ -1,4 +1,4 @@
-/* unpack_TYPE: codes, starts, scales and minima of a tile, bit for bit; absent rows repeat row 0. */
+/* unpack_TYPE: codes, starts, scales, minima of a tile, bit for bit; absent rows repeat row 0. */
 #include "weights.h"
 
 static void run(const check_kernel *kernel, const check_weight *type, int n_blocks, int rows,
