@@ -49,6 +49,15 @@ void check_lk_act_fn(const check_kernel *kernel) {
     }
 }
 
+void bench_lk_act_fn(const check_kernel *kernel) {
+    const int k = 4096;
+    check_case("k = %d", k);
+    float *x = check_at_start("x", (size_t)k * 4, 0);
+    lk_act_block *act = check_at_start("the row", lk_act_bytes(k), 0);
+    fill(x, k, 0);
+    BENCH(((lk_act_fn)kernel->fn)(act, x, k, LK_ACT_IN_ORDER), .bytes = 4.0 * k, .limits = "L1");
+}
+
 void check_lk_panel_fn(const check_kernel *kernel) {
     static const int blocks[] = {1, 2, 3, 8, 9};
     for (int i = 0; i < CHECK_COUNT(blocks) * CHECK_COUNT(contents); i++) {
@@ -68,4 +77,13 @@ void check_lk_panel_fn(const check_kernel *kernel) {
             check_equal_bytes("the panel", got, want, bytes);
         }
     }
+}
+
+void bench_lk_panel_fn(const check_kernel *kernel) {
+    const int k = 4096;
+    check_case("k = %d", k);
+    float *x = check_at_start("x", (size_t)k * 4, 0);
+    lk_panel_block *panel = check_at_start("the panel", sizeof(lk_panel_block) * (size_t)k / 32, 0);
+    fill(x, k, 0);
+    BENCH(((lk_panel_fn)kernel->fn)(panel, 0, x, k), .bytes = 4.0 * k, .limits = "L1");
 }

@@ -56,6 +56,26 @@ static state new_state(const char *name, const shape *s) {
     return y;
 }
 
+static const float *new_queries(const shape *s, int q_stride) {
+    const int n = q_stride * (s->n_q - 1) + s->dk;
+    float *q = check_at_end("q", 4 * (size_t)n);
+    for (int i = 0; i < n; i++)
+        q[i] = check_uniform(-1, 1) * s->spread / (float)s->dk;
+    return q;
+}
+
+static lk_attn_tile new_tile(const shape *s, const float *q, int q_stride, const state *y,
+                             const int32_t *n_seen, int n_pos) {
+    const size_t n_blocks = (size_t)(n_pos + LK_KEY_BLOCK - 1) / LK_KEY_BLOCK;
+    const size_t k_bytes = n_blocks * lk_key_block_bytes(s->type, s->dk);
+    const size_t v_bytes = (size_t)n_pos * lk_value_row_bytes(s->type, s->dv);
+    void *k = check_at_end("k", k_bytes), *v = check_at_end("v", v_bytes);
+    fill(k, s, k_bytes, true);
+    fill(v, s, v_bytes, false);
+    return (lk_attn_tile){q,      k,        v,      n_seen, y->m,  y->l,
+                          y->acc, q_stride, s->n_q, n_pos,  s->dk, s->dv};
+}
+
 /* Largest sum |q k| of the query: the error of any score is within (dk + 1) 2u of it. */
 static double score_magnitude(const shape *s, const lk_attn_tile *t, int i) {
     double most = 0.0;
@@ -108,26 +128,17 @@ static void run(const check_kernel *kernel, const shape *s, int n_tiles) {
                s->dk, s->dv, (double)s->spread, n_tiles);
     state want = new_state("scalar state", s), got = new_state("state", s);
     int q_stride = s->dk + check_below(3), seen = 0;
-    float *q = check_at_end("q", 4 * (size_t)(q_stride * (s->n_q - 1) + s->dk));
-    for (int i = 0; i < q_stride * (s->n_q - 1) + s->dk; i++)
-        q[i] = check_uniform(-1, 1) * s->spread / (float)s->dk;
+    const float *q = new_queries(s, q_stride);
     memset(sums, 0, sizeof sums);
     memset(error, 0, sizeof error);
     for (int tile = 0; tile < n_tiles; tile++) {
         int n_pos = tile + 1 < n_tiles ? LK_ATTN_TILE : 1 + check_below(LK_ATTN_TILE);
-        const size_t n_blocks = (size_t)(n_pos + LK_KEY_BLOCK - 1) / LK_KEY_BLOCK;
-        const size_t k_bytes = n_blocks * lk_key_block_bytes(s->type, s->dk);
-        const size_t v_bytes = (size_t)n_pos * lk_value_row_bytes(s->type, s->dv);
-        void *k = check_at_end("k", k_bytes), *v = check_at_end("v", v_bytes);
         int32_t *n_seen = check_at_end("n_seen", 4 * (size_t)s->n_q);
-        fill(k, s, k_bytes, true);
-        fill(v, s, v_bytes, false);
         for (int i = 0; i < s->n_q; i++) {
             n_seen[i] = check_below(3) ? n_pos : check_below(n_pos + 1);
             old_m[i] = want.m[i];
         }
-        lk_attn_tile t = {q,        k,        v,      n_seen, want.m, want.l,
-                          want.acc, q_stride, s->n_q, n_pos,  s->dk,  s->dv};
+        lk_attn_tile t = new_tile(s, q, q_stride, &want, n_seen, n_pos);
         lk_attn_tile tested = t;
         tested.m = got.m, tested.l = got.l, tested.acc = got.acc;
         ((lk_attn_fn)kernel->scalar)(&t);
@@ -145,12 +156,14 @@ static void run(const check_kernel *kernel, const shape *s, int n_tiles) {
     }
 }
 
+static int type_of(const check_kernel *kernel) {
+    return strstr(kernel->name, "q8_0") ? LK_Q8_0 : strstr(kernel->name, "f16") ? LK_F16 : LK_F32;
+}
+
 void check_lk_attn_fn(const check_kernel *kernel) {
     static const int any[] = {1, 2, 3, 5, 7, 8, 15, 16, 17, 31, 32, 33, 64, 80, 96, 97, 128, 256},
                      of_32[] = {32, 64, 96, 128, 160, 256};
-    const int type = strstr(kernel->name, "q8_0")  ? LK_Q8_0
-                     : strstr(kernel->name, "f16") ? LK_F16
-                                                   : LK_F32;
+    const int type = type_of(kernel);
     const int *dims = type == LK_Q8_0 ? of_32 : any;
     const int n = type == LK_Q8_0 ? CHECK_COUNT(of_32) : CHECK_COUNT(any);
     for (int i = 0; i < n; i++) {
@@ -160,4 +173,23 @@ void check_lk_attn_fn(const check_kernel *kernel) {
     }
     for (int n_q = 1; n_q <= 17; n_q++)
         run(kernel, &(shape){n_q, 32, 32, type, 3.0f}, 1);
+}
+
+/* The heads of a token that share keys, and the block of a prompt. */
+void bench_lk_attn_fn(const check_kernel *kernel) {
+    static const int queries[] = {8, 32}, dims[] = {64, 128};
+    const int n_pos = LK_ATTN_TILE;
+    for (int i = 0; i < CHECK_COUNT(queries); i++) {
+        const int n_q = queries[i], dim = dims[i];
+        const shape s = {n_q, dim, dim, type_of(kernel), 8.0f};
+        check_case("n_q = %d, head_dim = %d, %d positions", n_q, dim, n_pos);
+        const state y = new_state("state", &s);
+        int32_t *n_seen = check_at_end("n_seen", 4 * (size_t)n_q);
+        for (int j = 0; j < n_q; j++)
+            n_seen[j] = n_pos;
+        const lk_attn_tile t = new_tile(&s, new_queries(&s, dim), dim, &y, n_seen, n_pos);
+        BENCH(((lk_attn_fn)kernel->fn)(&t),
+              .bytes = 2.0 * n_pos * (double)lk_value_row_bytes(s.type, dim),
+              .operations = 4.0 * n_q * n_pos * dim, .limits = "L1");
+    }
 }

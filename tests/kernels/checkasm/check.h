@@ -1,6 +1,7 @@
 /*
  * checkasm: every kernel of the table against its scalar twin, in memory whose neighbours cannot
- * be touched. What the checks share: guarded buffers, canaries, random numbers, failure reports.
+ * be touched; and how fast each is. What the checks share: guarded buffers, canaries, random
+ * numbers, failure reports; and the loop of the benches.
  *
  * Tolerances are never chosen: with u = 2^-24 a float sum of n rounded terms lies within
  * (n + c) u sum|term| of the true one in whatever order it is added (c: the roundings inside a
@@ -25,15 +26,18 @@ typedef struct {
     lk_fn fn;         /* the version under test */
 } check_kernel;
 
-/* One check per slot type; main.c chooses by the types in kernels.inc, so none can be forgotten. */
+/* A check and a bench per slot type; main.c chooses by the types in kernels.inc, so none can be
+ * forgotten. */
 typedef void check_fn(const check_kernel *kernel);
-check_fn check_lk_act_fn, check_lk_panel_fn, check_lk_dot_fn, check_lk_row_fn, check_lk_unpack_fn,
-    check_lk_gemm_fn, check_lk_attn_fn, check_lk_rmsnorm_fn, check_lk_rope_fn, check_lk_swiglu_fn,
-    check_lk_f32_to_f16_fn, check_lk_f16_to_f32_fn, check_lk_max_fn, check_lk_sum_exp_fn,
-    check_lk_probe_read_fn, check_lk_probe_int8_fn;
-check_fn check_dot_float; /* the part of check_lk_dot_fn that has float weights */
+#define LK_SLOT(slot, type) check_fn check_##type, bench_##type;
+#include "kernels.inc"
+/* The parts for float weights. */
+check_fn check_dot_float, bench_dot_float;
 /* A dot of one stream as one or, at random, as two of half as many rows (an odd one after them). */
 void check_run_streams(lk_dot_fn fn, lk_dot dot, float *y);
+/* BENCHes a dot of one stream of BENCH_L2_BYTES as two: in L2, and in memory; multiplying is bound
+ * by int8, or by nothing that is probed. */
+void bench_streams(lk_dot_fn fn, lk_dot dot, bool is_int8);
 
 /* Begins a case: forgets all buffers; the text appears in the report if the case fails. */
 void check_case(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -66,5 +70,29 @@ int check_below(int n);                      /* 0 .. n - 1 */
 float check_uniform(float low, float high);  /* evenly spread */
 float check_wide(int low_exp, int high_exp); /* random sign and mantissa, exponent in range */
 void check_random_bytes(void *bytes, size_t n);
+
+/* What a call does, for the report of a bench. */
+typedef struct {
+    double bytes;       /* read: weights, or what else streams through */
+    double operations;  /* in products; multiplying and adding are two */
+    const char *limits; /* what bounds it: L1, L2, memory, int8, separated by commas. The bench of a
+                           probe has the one that it sets */
+} bench_work;
+#define BENCH_L2_BYTES (128 << 10)     /* lie in L2, and not in L1 */
+#define BENCH_MEMORY_BYTES (128 << 20) /* are more than a core's share of the last cache */
+/* So much memory, filled with copies of some bytes; the same memory every time. */
+const uint8_t *bench_memory(const void *bytes, size_t n);
+
+/* Times a call in the case that was begun, and prints it: BENCH(fn(&dot), .bytes = n). */
+#define BENCH(call, ...)                                                                           \
+    do {                                                                                           \
+        for (int64_t n_calls = 0; (n_calls = bench_calls(n_calls)) > 0;)                           \
+            for (int64_t i_call = 0; i_call < n_calls; i_call++)                                   \
+                call;                                                                              \
+        bench_report(&(bench_work){__VA_ARGS__});                                                  \
+    } while (0)
+/* How many calls to time next, after so many; 0: enough. */
+int64_t bench_calls(int64_t n_calls);
+void bench_report(const bench_work *work);
 
 #endif

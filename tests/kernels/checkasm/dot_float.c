@@ -80,11 +80,15 @@ static void run(const check_kernel *kernel, kind type, int k, int rows, int cols
     }
 }
 
+static kind kind_of(const check_kernel *kernel) {
+    return strstr(kernel->name, "bf16") ? BF16 : strstr(kernel->name, "f16") ? F16 : F32;
+}
+
 void check_dot_float(const check_kernel *kernel) {
     static const int lengths[] = {1,  2,  3,  5,  7,  8,   15,  16,  17,  31, 32,
                                   33, 63, 64, 65, 97, 127, 128, 129, 160, 257};
     static const int edges[] = {1, 2, 3, 4, 5, 11, 12, 13, 15, 16, 17};
-    kind type = strstr(kernel->name, "bf16") ? BF16 : strstr(kernel->name, "f16") ? F16 : F32;
+    kind type = kind_of(kernel);
     for (int i = 0; i < CHECK_COUNT(lengths) * N_CONTENTS; i++)
         run(kernel, type, lengths[i / N_CONTENTS], edges[check_below(CHECK_COUNT(edges))],
             1 + check_below(9), i % N_CONTENTS, -1);
@@ -92,4 +96,18 @@ void check_dot_float(const check_kernel *kernel) {
         run(kernel, type, 1 + check_below(80), edges[i / 6], 1 + i % 6, RANDOM, -1);
     for (int offset = 0; offset <= 30; offset += 2) /* a mapped file promises no alignment */
         run(kernel, type, 1 + check_below(80), 3, 2, RANDOM, offset);
+}
+
+void bench_dot_float(const check_kernel *kernel) {
+    const kind type = kind_of(kernel);
+    const int k = 4096, row_bytes = k * (type == F32 ? 4 : 2), rows = BENCH_L2_BYTES / row_bytes;
+    check_case("k = %d, rows = %d", k, rows);
+    uint8_t *w = check_at_start("weights", BENCH_L2_BYTES, 0);
+    float *x = check_at_start("x", 4 * (size_t)k, 0), *y = check_output("y", (size_t)rows);
+    for (int i = 0; i < rows * k; i++)
+        store(w, i, type, weight_value(RANDOM, type));
+    for (int i = 0; i < k; i++)
+        x[i] = check_wide(-4, 4);
+    bench_streams((lk_dot_fn)kernel->fn,
+                  (lk_dot){{w}, {y}, x, (size_t)row_bytes, 0, rows, k, rows, 1}, false);
 }

@@ -156,3 +156,39 @@ void check_lk_dot_fn(const check_kernel *kernel) {
                              1 + check_below(3), offset, (size_t)(2 * check_below(3)), SCALE_RANDOM,
                              check_below(2)});
 }
+
+void bench_streams(lk_dot_fn fn, lk_dot d, bool is_int8) {
+    d.rows /= 2;
+    const size_t stream = (size_t)d.rows * d.w_stride,
+                 half = BENCH_MEMORY_BYTES / 2 / stream * stream;
+    const double bytes = 2.0 * (double)stream, operations = 4.0 * d.k * d.rows;
+    const char *w = d.w[0];
+    d.w[1] = w + stream;
+    d.y[1] = d.y[0] + d.rows;
+    check_case("k = %d, rows = 2 x %d, in L2", d.k, d.rows);
+    BENCH(fn(&d), bytes, operations, is_int8 ? "L2,int8" : "L2");
+
+    check_case("k = %d, rows = 2 x %d, in memory", d.k, d.rows);
+    const uint8_t *memory = bench_memory(w, 2 * stream);
+    size_t at = 0;
+    BENCH((d.w[0] = memory + at, d.w[1] = memory + half + at, at = (at + stream) % half, fn(&d)),
+          bytes, operations, is_int8 ? "memory,int8" : "memory");
+}
+
+void bench_lk_dot_fn(const check_kernel *kernel) {
+    const check_weight *type = check_weight_of(kernel->name);
+    if (!type) {
+        bench_dot_float(kernel);
+        return;
+    }
+    const int k = 4096, row_bytes = k / type->length * type->bytes;
+    const int rows = BENCH_L2_BYTES / row_bytes;
+    check_case("k = %d, rows = %d", k, rows);
+    uint8_t *w = check_at_start("weights", BENCH_L2_BYTES, 0);
+    void *x = check_at_start("x", lk_act_bytes(k), 0);
+    float *y = check_output("y", (size_t)rows);
+    check_fill_blocks(type, w, BENCH_L2_BYTES / type->bytes, SCALE_RANDOM, false);
+    check_fill_act(x, k, type->order, SCALE_RANDOM, 127, false, k);
+    bench_streams((lk_dot_fn)kernel->fn,
+                  (lk_dot){{w}, {y}, x, (size_t)row_bytes, 0, rows, k, rows, 1}, true);
+}

@@ -125,13 +125,23 @@ static void run(const check_kernel *kernel, const shape *s, int offset) {
     }
 }
 
-void check_lk_gemm_fn(const check_kernel *kernel) {
+/* The codes of the types that meet in a slot; how many types. */
+static int codes_of(const shape *s, const codes **types) {
     static const codes g32[] = {{-8, 7}, {-16, 15}, {-128, 127}}, g32_min[] = {{0, 15}, {0, 31}},
                        g16[] = {{-4, 3}, {-32, 31}}, g16_min[] = {{0, 3}};
-    shape s = {.group = strstr(kernel->name, "g16") ? 16 : 32,
-               .has_min = strstr(kernel->name, "min") != NULL};
-    const codes *types = s.group == 32 ? (s.has_min ? g32_min : g32) : (s.has_min ? g16_min : g16);
-    int n_types = s.group == 32 ? (s.has_min ? 2 : 3) : (s.has_min ? 1 : 2);
+    *types = s->group == 32 ? (s->has_min ? g32_min : g32) : (s->has_min ? g16_min : g16);
+    return s->group == 32 ? (s->has_min ? 2 : 3) : (s->has_min ? 1 : 2);
+}
+
+static shape shape_of(const check_kernel *kernel) {
+    return (shape){.group = strstr(kernel->name, "g16") ? 16 : 32,
+                   .has_min = strstr(kernel->name, "min") != NULL};
+}
+
+void check_lk_gemm_fn(const check_kernel *kernel) {
+    shape s = shape_of(kernel);
+    const codes *types;
+    const int n_types = codes_of(&s, &types);
     static const int blocks[] = {1, 2, 3, 4, 5, 7, 8, 9};
     for (int t = 0; t < n_types; t++) {
         s.q = types[t];
@@ -148,5 +158,30 @@ void check_lk_gemm_fn(const check_kernel *kernel) {
         }
         s = (shape){s.group, s.has_min, 4096, 32, 12, 1, false, true, s.q};
         run(kernel, &s, -1);
+    }
+}
+
+/* What one call of a prompt gets: two tiles and a panel. */
+void bench_lk_gemm_fn(const check_kernel *kernel) {
+    shape s = shape_of(kernel);
+    s.k = 2048, s.rows = 2 * LK_TILE_ROWS, s.cols = LK_PANEL_COLS;
+    const codes *types;
+    const int n_types = codes_of(&s, &types);
+    const size_t n_scales = (size_t)(s.k / s.group * s.rows);
+    const size_t panel_bytes = sizeof(lk_panel_block) * (size_t)(s.k / 32);
+    for (int t = 0; t < n_types; t++) {
+        s.q = types[t];
+        check_case("k = %d, rows = %d, cols = %d, codes %d to %d", s.k, s.rows, s.cols, s.q.q_min,
+                   s.q.q_max);
+        const lk_tile tiles[2] = {new_tile(&s, 0), new_tile(&s, 0)};
+        lk_panel_block *panel = check_at_start("panel", panel_bytes, 0);
+        float *y = check_output("y", (size_t)(s.rows * s.cols));
+        fill_tile(&s, &tiles[0], LK_TILE_ROWS);
+        fill_tile(&s, &tiles[1], LK_TILE_ROWS);
+        fill_panel(&s, panel);
+        BENCH(((lk_gemm_fn)kernel->fn)(y, s.rows, tiles, panel, s.k, s.rows, s.cols, 0),
+              .bytes = (double)(s.k * s.rows) + 4.0 * (2 + s.has_min) * (double)n_scales +
+                       (double)panel_bytes,
+              .operations = 2.0 * s.k * s.rows * s.cols, .limits = "L2,int8");
     }
 }

@@ -1,4 +1,5 @@
 /* f16 <-> f32, bit for bit: every half; floats at, beside and between the rounding boundaries. */
+#include "half.h"
 #include "check.h"
 
 static const int lengths[] = {1, 2, 3, 5, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97};
@@ -60,4 +61,24 @@ void check_lk_f32_to_f16_fn(const check_kernel *kernel) {
         check_canaries();
         check_equal_bytes("y", got - n % 2, want - n % 2, floats * 4);
     }
+}
+
+void bench_lk_f16_to_f32_fn(const check_kernel *kernel) {
+    const int n = 4096;
+    check_case("n = %d", n);
+    uint16_t *x = check_at_end("x", (size_t)n * 2);
+    float *y = check_output("y", (size_t)n);
+    for (int i = 0; i < n; i++)
+        x[i] = lk_f32_to_f16(check_wide(-8, 8));
+    BENCH(((lk_f16_to_f32_fn)kernel->fn)(y, x, n), .bytes = 2.0 * n, .limits = "L1");
+}
+
+void bench_lk_f32_to_f16_fn(const check_kernel *kernel) {
+    const int n = 4096;
+    check_case("n = %d", n);
+    float *x = check_at_end("x", (size_t)n * 4);
+    uint16_t *y = check_at_end("y", (size_t)n * 2);
+    for (int i = 0; i < n; i++)
+        x[i] = check_wide(-8, 8);
+    BENCH(((lk_f32_to_f16_fn)kernel->fn)(y, x, n), .bytes = 4.0 * n, .limits = "L1");
 }

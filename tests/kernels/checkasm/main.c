@@ -1,10 +1,11 @@
 /*
- * checkasm [--seed N] [--level NAME] [--kernel TEXT] [--require LEVEL]
+ * checkasm [--seed N] [--level NAME] [--kernel TEXT] [--require LEVEL] [--bench MS]
  *
- * Runs every version of every kernel that this CPU supports. Repeated --level and --kernel add to
- * the choice; TEXT matches anywhere in a slot's name. Exit status: 0 all passed, 1 a kernel failed
- * or a required level is missing, 2 bad usage. The seed is printed and reproduces the run; each
- * kernel has its own stream, so a failure repeats with --kernel alone.
+ * Runs every version of every kernel that this CPU supports; with --bench it times them instead,
+ * some MS milliseconds a case, and prints a JSON object in a line for each. Repeated --level and
+ * --kernel add to the choice; TEXT matches anywhere in a slot's name. Exit status: 0 all passed, 1
+ * a kernel failed or a required level is missing, 2 bad usage. The seed is printed and reproduces
+ * the run; each kernel has its own stream, so a failure repeats with --kernel alone.
  */
 #include <inttypes.h>
 #include <setjmp.h>
@@ -20,11 +21,16 @@ static check_fn *const checks[LK_N_SLOTS] = {
 #define LK_SLOT(slot, type) [LK_SLOT_##slot] = check_##type,
 #include "kernels.inc"
 };
+static check_fn *const benches[LK_N_SLOTS] = {
+#define LK_SLOT(slot, type) [LK_SLOT_##slot] = bench_##type,
+#include "kernels.inc"
+};
 
 typedef struct {
     const char *levels[LK_N_LEVELS], *kernels[32], *required[LK_N_LEVELS];
     int n_levels, n_kernels, n_required;
     uint64_t seed;
+    double bench_ms; /* 0: check */
 } options;
 
 static sigjmp_buf jump;
@@ -38,6 +44,10 @@ void check_case(const char *format, ...) {
     vsnprintf(shape, sizeof shape, format, args);
     va_end(args);
     run_forget_buffers();
+}
+
+const char *run_case(void) {
+    return shape;
 }
 
 _Noreturn void check_fail(const char *format, ...) {
@@ -78,17 +88,18 @@ static uint64_t stream_of(const char *name, uint64_t seed) {
     return hash;
 }
 
-static bool passes(int slot, int level, uint64_t seed) {
+static bool passes(int slot, int level, const options *o) {
     check_kernel kernel = {lk_kernel_name(slot), lk_kernel_at(slot, LK_LEVEL_SCALAR),
                            lk_kernel_at(slot, level)};
     snprintf(shape, sizeof shape, "no case yet");
     run_forget_buffers();
-    run_seed(stream_of(kernel.name, seed));
+    run_seed(stream_of(kernel.name, o->seed));
+    run_bench(kernel.name, lk_level_name(level), o->bench_ms);
     int outcome = sigsetjmp(jump, 1);
     if (outcome == 0) {
         if (!kernel.scalar)
             check_fail("the slot has no scalar version, which is its specification");
-        checks[slot](&kernel);
+        (o->bench_ms > 0 ? benches : checks)[slot](&kernel);
         return true;
     }
     if (outcome == 2)
@@ -96,7 +107,8 @@ static bool passes(int slot, int level, uint64_t seed) {
     printf(
         "FAIL %s %s: %s\n     case: %s\n     again: checkasm --kernel %s --level %s --seed %" PRIu64
         "\n",
-        kernel.name, lk_level_name(level), failure, shape, kernel.name, lk_level_name(level), seed);
+        kernel.name, lk_level_name(level), failure, shape, kernel.name, lk_level_name(level),
+        o->seed);
     fflush(stdout);
     return false;
 }
@@ -128,7 +140,7 @@ static int run_all(const options *o) {
             result[level] = "-";
             if (!runs[level] || !lk_kernel_at(slot, level))
                 continue;
-            bool ok = passes(slot, level, o->seed);
+            bool ok = passes(slot, level, o);
             result[level] = ok ? "ok" : "FAIL";
             passed += ok;
             failed += !ok;
@@ -141,6 +153,17 @@ static int run_all(const options *o) {
     }
     printf("%d passed, %d failed, seed %" PRIu64 ", dispatch chose %s\n", passed, failed, o->seed,
            lk_level_name(lk_level_active()));
+    return failed;
+}
+
+static int bench_all(const options *o) {
+    int failed = 0;
+    for (int slot = 0; slot < LK_N_SLOTS; slot++)
+        for (int level = 0; level < LK_N_LEVELS; level++)
+            if (chosen(lk_kernel_name(slot), o->kernels, o->n_kernels, false) &&
+                chosen(lk_level_name(level), o->levels, o->n_levels, true) &&
+                lk_level_available(level) && lk_kernel_at(slot, level))
+                failed += !passes(slot, level, o);
     return failed;
 }
 
@@ -172,9 +195,11 @@ static options parse(int argc, char **argv) {
             add(o.levels, &o.n_levels, LK_N_LEVELS, lk_level_name(level_of(value)));
         else if (value && strcmp(argv[i], "--require") == 0)
             add(o.required, &o.n_required, LK_N_LEVELS, lk_level_name(level_of(value)));
+        else if (value && strcmp(argv[i], "--bench") == 0 && strtod(value, NULL) > 0)
+            o.bench_ms = strtod(value, NULL);
         else {
             fprintf(stderr, "usage: checkasm [--seed N] [--level NAME] [--kernel TEXT] "
-                            "[--require LEVEL]\n");
+                            "[--require LEVEL] [--bench MS]\n");
             exit(2);
         }
     }
@@ -196,5 +221,5 @@ int main(int argc, char **argv) {
         }
     }
     catch_faults();
-    return run_all(&o) + missing > 0;
+    return (o.bench_ms > 0 ? bench_all : run_all)(&o) + missing > 0;
 }

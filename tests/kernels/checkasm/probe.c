@@ -44,3 +44,26 @@ void check_lk_probe_int8_fn(const check_kernel *kernel) {
         check_equal_bytes("the sum", &got, &want, sizeof got);
     }
 }
+
+void bench_lk_probe_read_fn(const check_kernel *kernel) {
+    static const char *const names[] = {"L1", "L2", "memory"};
+    static const size_t sizes[] = {16 << 10, BENCH_L2_BYTES, BENCH_MEMORY_BYTES};
+    uint64_t word = check_random();
+    const uint8_t *memory = bench_memory(&word, sizeof word);
+    for (int i = 0; i < CHECK_COUNT(sizes); i++) {
+        check_case("from %s", names[i]);
+        BENCH(((lk_probe_read_fn)kernel->fn)(memory, sizes[i], 2), .bytes = (double)sizes[i],
+              .limits = names[i]);
+    }
+}
+
+void bench_lk_probe_int8_fn(const check_kernel *kernel) {
+    const lk_probe_int8_fn fn = (lk_probe_int8_fn)kernel->fn;
+    const int rounds = 100;
+    check_case("%d rounds", rounds);
+    uint8_t a[LK_PROBE_K] = {1};
+    int8_t w[LK_PROBE_K] = {1};
+    uint32_t sum;
+    const double products = (double)fn(a, w, 1, &sum);
+    BENCH(fn(a, w, rounds, &sum), .operations = 2.0 * rounds * products, .limits = "int8");
+}

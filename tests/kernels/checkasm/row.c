@@ -39,3 +39,17 @@ void check_lk_row_fn(const check_kernel *kernel) {
         compare(kernel, w, n_blocks * type->length);
     }
 }
+
+void bench_lk_row_fn(const check_kernel *kernel) {
+    const check_weight *type = check_weight_of(kernel->name);
+    const int k = 4096, size = strstr(kernel->name, "16") ? 2 : 4;
+    const size_t bytes = (size_t)(type ? k / type->length * type->bytes : k * size);
+    check_case("k = %d", k);
+    void *w = check_at_start("weights", bytes, 0);
+    float *y = check_output("y", (size_t)k);
+    if (type)
+        check_fill_blocks(type, w, k / type->length, SCALE_RANDOM, false);
+    else
+        check_random_bytes(w, bytes);
+    BENCH(((lk_row_fn)kernel->fn)(y, w, k), .bytes = (double)bytes, .limits = "L1");
+}

@@ -46,3 +46,21 @@ void check_lk_unpack_fn(const check_kernel *kernel) {
     for (int offset = 0; offset <= 30; offset += 2)
         run(kernel, type, 1 + check_below(most), LK_TILE_ROWS, SCALE_RANDOM, false, offset);
 }
+
+void bench_lk_unpack_fn(const check_kernel *kernel) {
+    const check_weight *type = check_weight_of(kernel->name);
+    const int k = 2048, blocks = k / type->length * LK_TILE_ROWS;
+    const size_t n_scales = (size_t)(k / type->group) * LK_TILE_ROWS;
+    const size_t row_bytes = (size_t)(k / type->length * type->bytes);
+    check_case("k = %d, rows = %d", k, LK_TILE_ROWS);
+    void *w = check_at_start("weights", row_bytes * LK_TILE_ROWS, 0);
+    check_fill_blocks(type, w, blocks, SCALE_RANDOM, false);
+    const lk_tile tile = {
+        .q = check_at_start("q", (size_t)k * LK_TILE_ROWS, 0),
+        .start = check_at_start("start", n_scales * 4, 0),
+        .scale = check_at_start("scale", n_scales * 4, 0),
+        .min = check_at_start("min", n_scales * 4, 0),
+    };
+    BENCH(((lk_unpack_fn)kernel->fn)(&tile, w, row_bytes, k, LK_TILE_ROWS),
+          .bytes = (double)(blocks * type->bytes), .limits = "L1");
+}

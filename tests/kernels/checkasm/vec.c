@@ -36,6 +36,13 @@ void check_lk_rmsnorm_fn(const check_kernel *kernel) {
     }
 }
 
+void bench_lk_rmsnorm_fn(const check_kernel *kernel) {
+    const int n = 2048;
+    check_case("n = %d", n);
+    float *x = input("x", n, -10, 5), *w = input("w", n, -3, 1), *y = check_output("y", (size_t)n);
+    BENCH(((lk_rmsnorm_fn)kernel->fn)(y, x, w, n, 1e-5f), .bytes = 8.0 * n, .limits = "L1");
+}
+
 void check_lk_rope_fn(const check_kernel *kernel) {
     bool half = strstr(kernel->name, "half") != NULL;
     for (int n = 2; n <= 260; n += n < 70 ? 2 : 14) {
@@ -61,6 +68,15 @@ void check_lk_rope_fn(const check_kernel *kernel) {
             check_near("x", i, (double)got[i], (double)want[i], 2 * CHECK_EPS * m);
         }
     }
+}
+
+void bench_lk_rope_fn(const check_kernel *kernel) {
+    const int n = 128;
+    check_case("n_rot = %d", n);
+    float *x = input("x", n, -6, 4), *cs = check_at_end("cs", (size_t)n * 4);
+    for (int i = 0; i < n; i++)
+        cs[i] = i % 2 ? 0.8f : 0.6f;
+    BENCH(((lk_rope_fn)kernel->fn)(x, cs, n), .bytes = 8.0 * n, .limits = "L1");
 }
 
 /* exp to 4 ulp, a sum, a quotient, a product: 8 roundings; below the normal floats, units of them.
@@ -89,6 +105,14 @@ void check_lk_swiglu_fn(const check_kernel *kernel) {
     }
 }
 
+void bench_lk_swiglu_fn(const check_kernel *kernel) {
+    const int n = 2048;
+    check_case("n = %d", n);
+    float *gate = input("gate", n, -10, 3), *up = input("up", n, -5, 5);
+    float *y = check_output("y", (size_t)n);
+    BENCH(((lk_swiglu_fn)kernel->fn)(y, gate, up, n), .bytes = 8.0 * n, .limits = "L1");
+}
+
 void check_lk_max_fn(const check_kernel *kernel) {
     for (int i = 0; i < CHECK_COUNT(lengths) * 5; i++) {
         static const char *const what[] = {"finite", "one NaN", "one +inf", "all -inf", "negative"};
@@ -102,6 +126,14 @@ void check_lk_max_fn(const check_kernel *kernel) {
         float want = ((lk_max_fn)kernel->scalar)(x, n), got = ((lk_max_fn)kernel->fn)(x, n);
         check_equal("max", &got, &want, 1);
     }
+}
+
+/* The logits of a vocabulary of 32,000. */
+void bench_lk_max_fn(const check_kernel *kernel) {
+    const int n = 32000;
+    check_case("n = %d", n);
+    float *x = input("x", n, -10, 3);
+    BENCH(((lk_max_fn)kernel->fn)(x, n), .bytes = 4.0 * n, .limits = "L2");
 }
 
 /* Every term is positive and good to 4 ulp, plus half an ulp of an argument within 2^7; the sum is
@@ -121,4 +153,11 @@ void check_lk_sum_exp_fn(const check_kernel *kernel) {
         double got = ((lk_sum_exp_fn)kernel->fn)(x, n, max);
         check_near("sum", 0, got, want, (4 + 64) * CHECK_EPS * want);
     }
+}
+
+void bench_lk_sum_exp_fn(const check_kernel *kernel) {
+    const int n = 32000;
+    check_case("n = %d", n);
+    float *x = input("x", n, -10, 3);
+    BENCH(((lk_sum_exp_fn)kernel->fn)(x, n, 16.0f), .bytes = 4.0 * n, .limits = "L2");
 }
