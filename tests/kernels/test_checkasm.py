@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
-from kernel_builds import LEVELS, build, check_level, native_compiler, run_checkasm
+from kernel_builds import LEVELS, ROOT, build, check_level, native_compiler, run_checkasm
+
+from llamacpp._native import available_levels
 
 # Instrumented loops no longer unroll, about which GCC warns. Memory needs no second sanitizer:
 # that is what the guard pages are for.
@@ -40,3 +44,20 @@ def test_a_seed_repeats_a_run(checkasm: Path) -> None:
     first, second = (run_checkasm([str(checkasm)], "--kernel", "dot", "--seed", "7") for _ in "ab")
     assert first == second
     assert "seed 7" in first
+
+
+def test_every_kernel_is_benched(checkasm: Path) -> None:
+    text = (ROOT / "csrc" / "kernels.inc").read_text(encoding="utf-8")
+    kernels = re.findall(r"^LK_KERNEL\((\w+), (\w+)\)", text, re.M)
+    report = run_checkasm([str(checkasm)], "--bench", "0.1")
+    lines = [json.loads(line) for line in report.splitlines() if not line.startswith("SKIP")]
+    timed = {(line["level"], line["slot"]) for line in lines}
+    assert timed == {(level, slot) for level, slot in kernels if level in available_levels()}
+    assert all(line["ns"] > 0 and line["limits"] for line in lines)
+    assert all(line["bytes"] > 0 or line["operations"] > 0 for line in lines)
+
+
+@pytest.mark.parametrize("ms", ["0", "-1", "fast"])
+def test_a_bench_of_no_length_is_bad_usage(checkasm: Path, ms: str) -> None:
+    done = subprocess.run([str(checkasm), "--bench", ms], capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")

@@ -159,8 +159,8 @@ void check_lk_dot_fn(const check_kernel *kernel) {
 
 void bench_streams(lk_dot_fn fn, lk_dot d, bool is_int8) {
     d.rows /= 2;
-    const size_t stream = (size_t)d.rows * d.w_stride,
-                 half = BENCH_MEMORY_BYTES / 2 / stream * stream;
+    const size_t stream = (size_t)d.rows * d.w_stride; /* bytes */
+    const size_t half = BENCH_MEMORY_BYTES / 2 / stream * stream;
     const double bytes = 2.0 * (double)stream, operations = 4.0 * d.k * d.rows;
     const char *w = d.w[0];
     d.w[1] = w + stream;
@@ -175,6 +175,7 @@ void bench_streams(lk_dot_fn fn, lk_dot d, bool is_int8) {
           bytes, operations, is_int8 ? "memory,int8" : "memory");
 }
 
+/* One token. */
 void bench_lk_dot_fn(const check_kernel *kernel) {
     const check_weight *type = check_weight_of(kernel->name);
     if (!type) {
