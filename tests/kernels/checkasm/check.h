@@ -28,9 +28,9 @@ typedef struct {
 /* One check per slot type; main.c chooses by the types in kernels.inc, so none can be forgotten. */
 typedef void check_fn(const check_kernel *kernel);
 check_fn check_lk_act_fn, check_lk_panel_fn, check_lk_dot_fn, check_lk_row_fn, check_lk_unpack_fn,
-    check_lk_gemm_fn, check_lk_attn_fn, check_lk_rmsnorm_fn, check_lk_rope_fn, check_lk_swiglu_fn,
-    check_lk_f32_to_f16_fn, check_lk_f16_to_f32_fn, check_lk_max_fn, check_lk_sum_exp_fn,
-    check_lk_probe_read_fn, check_lk_probe_int8_fn;
+    check_lk_gemm_fn, check_lk_skinny_fn, check_lk_attn_fn, check_lk_rmsnorm_fn, check_lk_rope_fn,
+    check_lk_swiglu_fn, check_lk_f32_to_f16_fn, check_lk_f16_to_f32_fn, check_lk_max_fn,
+    check_lk_sum_exp_fn, check_lk_probe_read_fn, check_lk_probe_int8_fn;
 check_fn check_dot_float; /* the part of check_lk_dot_fn that has float weights */
 /* A dot of one stream as one or, at random, as two of half as many rows (an odd one after them). */
 void check_run_streams(lk_dot_fn fn, lk_dot dot, float *y);
