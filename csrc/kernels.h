@@ -107,6 +107,16 @@ typedef void (*lk_gemm_fn)(float *y, ptrdiff_t y_stride, const lk_tile *tiles,
                            const lk_panel_block *panel, int k, int rows, int cols, int accumulate);
 
 /*
+ * skinny_TYPE: unpack_TYPE and gemm in one for a panel of up to 8 columns, too few to make a tile
+ * worth writing: y[c * y_stride + r] (+)= <row r of w, column c>, r < rows <= 16. Levels without a
+ * version of their own have no use for it.
+ */
+#define LK_SKINNY_COLS 8
+typedef void (*lk_skinny_fn)(float *y, ptrdiff_t y_stride, const void *w, size_t w_stride,
+                             const lk_panel_block *panel, int k, int rows, int cols,
+                             int accumulate);
+
+/*
  * The KV cache of one head. Values lie by position, rows of head_dim_v elements; of 8 bits:
  * head_dim_v / 32 blocks of block_q8_0. Keys lie in blocks of 16 positions, transposed:
  * [head_dim_k][16]; of 8 bits: head_dim_k / 32 groups of lk_key_group. So a vector holds one

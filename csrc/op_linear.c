@@ -10,12 +10,20 @@
 
 #include <string.h>
 
-#define PROMPT_TOKENS 12 /* from here on unpacking a tile is cheaper than repeated dots */
+/* From here on unpacking rows is cheaper than repeated dots: fused with the products, or alone. */
+#define SKINNY_TOKENS 5
+#define TILE_TOKENS 9
 #define BYTES_PER_THREAD (128 << 10) /* less weight than this is read faster than shared */
 
-#define FLOAT_TYPE(slot) {LK_SLOT_dot_##slot, -1, -1, LK_ACT_IN_ORDER, 0, 0}
+#define FLOAT_TYPE(slot) {LK_SLOT_dot_##slot, -1, -1, -1, LK_ACT_IN_ORDER, 0, 0}
 #define QUANT_TYPE(slot, gemm, order, q_max, has_min)                                              \
-    {LK_SLOT_dot_##slot, LK_SLOT_unpack_##slot, LK_SLOT_gemm_##gemm, LK_ACT_##order, q_max, has_min}
+    {LK_SLOT_dot_##slot,                                                                           \
+     LK_SLOT_skinny_##slot,                                                                        \
+     LK_SLOT_unpack_##slot,                                                                        \
+     LK_SLOT_gemm_##gemm,                                                                          \
+     LK_ACT_##order,                                                                               \
+     q_max,                                                                                        \
+     has_min}
 
 const lk_linear_kernels *lk_linear_kernels_of(int type) {
     static const lk_linear_kernels f32 = FLOAT_TYPE(f32), f16 = FLOAT_TYPE(f16),
@@ -54,10 +62,9 @@ static int needs_order(const lk_linear *op, int order) {
     return 0;
 }
 
-static lk_linear_layout lay_out(const lk_linear *op, int n_tokens, int n_threads) {
+static lk_linear_layout lay_out(const lk_linear *op, int n_tokens, int n_threads, int is_prompt) {
     const int needs[2] = {needs_order(op, 0), needs_order(op, 1)};
-    lk_linear_layout l = {.is_prompt = n_tokens >= PROMPT_TOKENS,
-                          .n_copies = n_tokens == 1 ? n_threads : 1};
+    lk_linear_layout l = {.is_prompt = is_prompt, .n_copies = n_tokens == 1 ? n_threads : 1};
     size_t at = 0;
     l.normed = lk_reserve(&at, op->norm ? (size_t)n_tokens * op->k * sizeof(float) : 0);
     if (needs[0] || needs[1]) /* an odd number of cache lines: columns do not share L1 sets */
@@ -85,6 +92,11 @@ static lk_linear_layout lay_out(const lk_linear *op, int n_tokens, int n_threads
     l.own = at;
     l.total = l.n_copies * l.copy + n_threads * l.own;
     return l;
+}
+
+/* Whether the active level has fused products of its own. */
+static int has_skinny(void) {
+    return lk_kernel_at(LK_SLOT_skinny_q4_0, lk_level_active()) != NULL;
 }
 
 int lk_linear_check(const lk_linear *op) {
@@ -115,8 +127,11 @@ static int useful_threads(const lk_linear *op, int n_tokens, int n_threads) {
     return useful < n_threads ? (int)useful : n_threads;
 }
 
+/* Whatever level it will run at. */
 size_t lk_linear_scratch(const lk_linear *op, int n_tokens, int n_threads) {
-    return lay_out(op, n_tokens, n_threads).total;
+    const size_t dots = n_tokens < TILE_TOKENS ? lay_out(op, n_tokens, n_threads, 0).total : 0;
+    const size_t tiles = n_tokens >= SKINNY_TOKENS ? lay_out(op, n_tokens, n_threads, 1).total : 0;
+    return dots > tiles ? dots : tiles;
 }
 
 /* ---- activations --------------------------------------------------------------------------- */
@@ -173,7 +188,8 @@ int lk_linear_run(const lk_linear *op, const float *x, float *const *y, int n_to
     s.scratch = work->scratch;
     s.n_tokens = n_tokens;
     s.n_threads = useful_threads(op, n_tokens, work->n_threads);
-    s.at = lay_out(op, n_tokens, s.n_threads);
+    s.at = lay_out(op, n_tokens, s.n_threads,
+                   n_tokens >= (has_skinny() ? SKINNY_TOKENS : TILE_TOKENS));
     if (s.at.total > work->scratch_bytes)
         return LK_ERR_MEMORY;
     lk_phase multiply = lk_linear_dots;

@@ -14,9 +14,9 @@
 
 /* Kernel slots and tile parameters of a weight type. */
 typedef struct {
-    int16_t dot, unpack, gemm; /* -1 for float types, which have dots alone */
-    uint8_t order;             /* lk_act_order of the dot */
-    uint8_t q_max, has_min;    /* of the tile */
+    int16_t dot, skinny, unpack, gemm; /* -1 for float types, which have dots alone */
+    uint8_t order;                     /* lk_act_order of the dot */
+    uint8_t q_max, has_min;            /* of the tile */
 } lk_linear_kernels;
 
 typedef struct {

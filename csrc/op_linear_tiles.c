@@ -24,13 +24,18 @@ static void rows_by_dot(const lk_linear_state *s, const lk_matrix *w, char *copy
     ((lk_dot_fn)lk_kernel(lk_linear_kernels_of(w->type)->dot))(&d);
 }
 
+/* The block of element k of a row. */
+static const char *weights_at(const lk_matrix *w, int64_t row, int k) {
+    int32_t block, block_bytes;
+    lk_type_block(w->type, &block, &block_bytes);
+    return (const char *)w->data + row * w->row_bytes + (int64_t)k / block * block_bytes;
+}
+
 /* Weights k0 .. k0 + kn of n rows from r0 on, in the thread's own memory. */
 static void unpack_tiles(const lk_linear_state *s, const lk_matrix *w, char *own, int64_t r0, int n,
                          int k0, int kn, lk_tile tiles[LK_TILES_PER_PIECE]) {
     const lk_linear_kernels *kernels = lk_linear_kernels_of(w->type);
     lk_unpack_fn unpack = (lk_unpack_fn)lk_kernel(kernels->unpack);
-    int32_t block, block_bytes;
-    lk_type_block(w->type, &block, &block_bytes);
     for (int row = 0, t = 0; row < n; row += LK_TILE_ROWS, t++) {
         const size_t groups = (size_t)row * (LK_K_PER_TILE / 16);
         tiles[t] = (lk_tile){
@@ -40,16 +45,32 @@ static void unpack_tiles(const lk_linear_state *s, const lk_matrix *w, char *own
             .min = kernels->has_min ? (float *)(own + s->at.min) + groups : NULL,
             .q_max = kernels->q_max,
         };
-        unpack(&tiles[t],
-               (const char *)w->data + (r0 + row) * w->row_bytes +
-                   (int64_t)k0 / block * block_bytes,
-               w->row_bytes, kn, n - row < LK_TILE_ROWS ? n - row : LK_TILE_ROWS);
+        unpack(&tiles[t], weights_at(w, r0 + row, k0), w->row_bytes, kn,
+               n - row < LK_TILE_ROWS ? n - row : LK_TILE_ROWS);
     }
 }
 
-/* y = those rows times all tokens; y += with `add`. */
+/* y = rows [r0, r0 + n) of w times all tokens, of which there are few; y += with `add`. */
+static void rows_by_skinny(const lk_linear_state *s, const lk_matrix *w, char *copy, int64_t r0,
+                           int n, float *y, ptrdiff_t y_stride, int add) {
+    lk_skinny_fn skinny = (lk_skinny_fn)lk_kernel(lk_linear_kernels_of(w->type)->skinny);
+    const lk_panel_block *panel = (const lk_panel_block *)(copy + s->at.panels);
+    const int k = s->op->k;
+    for (int k0 = 0; k0 < k; k0 += LK_K_PER_TILE) {
+        const int kn = k - k0 < LK_K_PER_TILE ? k - k0 : LK_K_PER_TILE;
+        for (int row = 0; row < n; row += LK_TILE_ROWS)
+            skinny(y + row, y_stride, weights_at(w, r0 + row, k0), w->row_bytes, panel + k0 / 32,
+                   kn, n - row < LK_TILE_ROWS ? n - row : LK_TILE_ROWS, s->n_tokens, add || k0 > 0);
+    }
+}
+
+/* The same of many. */
 static void rows_by_tile(const lk_linear_state *s, const lk_matrix *w, char *copy, char *own,
                          int64_t r0, int n, float *y, ptrdiff_t y_stride, int add) {
+    if (s->n_tokens <= LK_SKINNY_COLS) {
+        rows_by_skinny(s, w, copy, r0, n, y, y_stride, add);
+        return;
+    }
     lk_gemm_fn gemm = (lk_gemm_fn)lk_kernel(lk_linear_kernels_of(w->type)->gemm);
     const lk_panel_block *panels = (const lk_panel_block *)(copy + s->at.panels);
     const int k = s->op->k, pair = 2 * LK_TILE_ROWS;

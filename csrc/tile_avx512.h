@@ -69,8 +69,12 @@ LK_INLINE __m512 lk_halves_f32x16(__m512i word_u32x16) {
     return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(word_u32x16));
 }
 
-/* Group g of n lines, and its start, -128 * the sum of its codes. */
-LK_INLINE void lk_put_group(const lk_tile *t, int g, const __m512i *q_i8x64, const int n) {
+/* What becomes of group g of a tile: n lines of codes. */
+typedef void (*lk_group_fn)(void *to, int g, const __m512i *q_i8x64, int n);
+
+/* It is stored in the lk_tile, and its start, -128 * the sum of its codes. */
+LK_INLINE void lk_store_group(void *to, int g, const __m512i *q_i8x64, const int n) {
+    const lk_tile *t = (const lk_tile *)to;
     const __m512i u128_u8x64 = _mm512_set1_epi8((char)128);
     __m512i sum_i32x16 = _mm512_setzero_si512();
     LK_UNROLL

@@ -125,11 +125,12 @@ LK_INLINE void block(float *y, ptrdiff_t y_stride, const lk_tile *tiles,
         const __mmask16 lanes = (__mmask16)(left >= LK_TILE_ROWS ? 0xffff : (1u << left) - 1);
         LK_UNROLL
         for (int c = 0; c < n; c++) {
+            if (column + c >= cols) /* storing nothing takes hundreds of cycles beyond a page */
+                break;
             float *out = y + (column + c) * y_stride + LK_TILE_ROWS * t;
-            const __mmask16 stored = column + c < cols ? lanes : 0;
-            if (accumulate)
-                acc[t][c] = _mm512_add_ps(acc[t][c], _mm512_maskz_loadu_ps(stored, out));
-            _mm512_mask_storeu_ps(out, stored, acc[t][c]);
+            const __mmask16 before = accumulate ? lanes : 0;
+            _mm512_mask_storeu_ps(out, lanes,
+                                  _mm512_add_ps(acc[t][c], _mm512_maskz_loadu_ps(before, out)));
         }
     }
 }

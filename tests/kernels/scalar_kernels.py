@@ -17,6 +17,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "panel": (None, P, I, P, I),
     "unpack": (None, P, P, Z, I, I),
     "gemm": (None, P, Z, P, P, I, I, I, I),
+    "skinny": (None, P, Z, P, Z, P, I, I, I, I),
     "attn": (None, P),
     "rmsnorm": (None, P, P, P, I, F),
     "rope": (None, P, P, I),

@@ -1,9 +1,10 @@
 /*
- * gemm_gG[_min]: one or two tiles as the unpack slots make them (signs and largest codes of the
- * real types) on panels with unused columns at zero. Exact scales: bit for bit; others: the bound
- * of check.h, terms being one (two with minima) per group and the value accumulated onto.
+ * skinny_TYPE: what unpack_TYPE and gemm_gG[_min] make of the same rows, within the bound of the
+ * latter. gemm_gG[_min]: one or two tiles as the unpack slots make them (signs and largest codes of
+ * the real types) on panels with unused columns at zero. Exact scales: bit for bit; others: the
+ * bound of check.h, terms being one (two with minima) per group and the value accumulated onto.
  */
-#include "check.h"
+#include "weights.h"
 
 typedef struct {
     int q_min, q_max;
@@ -82,6 +83,25 @@ static lk_tile new_tile(const shape *s, int offset) {
     };
 }
 
+/* Rows that exist are near those wanted, the others as they were. */
+static void check_rows(const shape *s, const lk_tile *tiles, const lk_panel_block *panel,
+                       int y_stride, const float *got, const float *want, const float *start) {
+    const double terms = (1.0 + s->has_min) * s->k / s->group + 6.0;
+    for (int i = 0; i < y_stride * (s->cols - 1) + s->rows; i++) {
+        const int r = i % y_stride, c = i / y_stride;
+        if (r >= s->rows) {
+            if (!check_is_canary(got[i]))
+                check_fail("wrote row %d of column %d", r, c);
+            continue;
+        }
+        if (s->exact)
+            check_equal("y", &got[i], &want[i], 1);
+        double m = magnitude(s, tiles, panel, r, c);
+        m += s->accumulate ? fabs((double)start[i]) : 0.0;
+        check_near("y", i, (double)got[i], (double)want[i], terms * CHECK_EPS * m);
+    }
+}
+
 static void run(const check_kernel *kernel, const shape *s, int offset) {
     check_case("k = %d, rows = %d, cols = %d, accumulate = %d, codes %d to %d, %s scales, "
                "%s codes, tiles %s %d",
@@ -109,20 +129,7 @@ static void run(const check_kernel *kernel, const shape *s, int offset) {
                                  s->accumulate);
     ((lk_gemm_fn)kernel->fn)(got, y_stride, tiles, panel, s->k, s->rows, s->cols, s->accumulate);
     check_canaries();
-    double terms = (1.0 + s->has_min) * s->k / s->group + 6.0;
-    for (int i = 0; i < n; i++) {
-        int r = i % y_stride, c = i / y_stride;
-        if (r >= s->rows) {
-            if (!check_is_canary(got[i]))
-                check_fail("wrote row %d of column %d", r, c);
-            continue;
-        }
-        if (s->exact)
-            check_equal("y", &got[i], &want[i], 1);
-        double m = magnitude(s, tiles, panel, r, c);
-        m += s->accumulate ? fabs((double)start[i]) : 0.0;
-        check_near("y", i, (double)got[i], (double)want[i], terms * CHECK_EPS * m);
-    }
+    check_rows(s, tiles, panel, y_stride, got, want, start);
 }
 
 /* The codes of the types that meet in a slot; how many types. */
@@ -184,4 +191,76 @@ void bench_lk_gemm_fn(const check_kernel *kernel) {
                        (double)panel_bytes,
               .operations = 2.0 * s.k * s.rows * s.cols, .limits = "L2,int8");
     }
+}
+
+static lk_unpack_fn scalar_unpack(const char *type) {
+    for (int slot = 0; slot < lk_n_kernels(); slot++) {
+        const char *name = lk_kernel_name(slot);
+        if (strncmp(name, "unpack_", 7) == 0 && strcmp(name + 7, type) == 0)
+            return (lk_unpack_fn)lk_kernel_at(slot, LK_LEVEL_SCALAR);
+    }
+    check_fail("no unpack_%s", type);
+}
+
+static void run_skinny(const check_kernel *kernel, const check_weight *type, int n_blocks, int rows,
+                       int cols, bool extreme, int offset) {
+    const int accumulate = check_below(2);
+    const shape s = {.group = type->group,
+                     .has_min = type->min_max != 0,
+                     .k = n_blocks * type->length,
+                     .rows = rows,
+                     .cols = cols,
+                     .accumulate = accumulate,
+                     .extreme = extreme};
+    check_case("%d blocks, rows = %d, cols = %d, accumulate = %d, %s codes, weights %s %d",
+               n_blocks, rows, cols, accumulate, extreme ? "extreme" : "random",
+               offset < 0 ? "at the end" : "from byte", offset);
+    const size_t w_bytes = (size_t)(n_blocks * type->bytes);
+    const size_t w_stride = w_bytes + 2 * (size_t)check_below(3);
+    uint8_t *w = check_at("weights", w_stride * (size_t)(rows - 1) + w_bytes, offset);
+    for (int r = 0; r < rows; r++)
+        check_fill_blocks(type, w + (size_t)r * w_stride, n_blocks, SCALE_RANDOM, extreme);
+    lk_panel_block *panel = check_at_end("panel", sizeof *panel * (size_t)(s.k / 32));
+    fill_panel(&s, panel);
+    const lk_tile tile = new_tile(&s, -1);
+    scalar_unpack(strchr(kernel->name, '_') + 1)(&tile, w, w_stride, s.k, rows);
+
+    const int y_stride = rows + check_below(3), n = y_stride * (cols - 1) + rows;
+    float *want = check_output("scalar y", (size_t)n), *got = check_output("y", (size_t)n);
+    float start[LK_SKINNY_COLS * (LK_TILE_ROWS + 2)];
+    for (int i = 0; i < n; i++) {
+        start[i] = check_wide(-5, 5);
+        if (accumulate && i % y_stride < rows)
+            got[i] = want[i] = start[i];
+    }
+    ((lk_skinny_fn)kernel->scalar)(want, y_stride, w, w_stride, panel, s.k, rows, cols, accumulate);
+    ((lk_skinny_fn)kernel->fn)(got, y_stride, w, w_stride, panel, s.k, rows, cols, accumulate);
+    check_canaries();
+    check_rows(&s, &tile, panel, y_stride, got, want, start);
+}
+
+void check_lk_skinny_fn(const check_kernel *kernel) {
+    const check_weight *type = check_weight_of(kernel->name);
+    const int most = type->length == 32 ? 9 : 3;
+    for (int i = 0; i < LK_TILE_ROWS * LK_SKINNY_COLS; i++)
+        run_skinny(kernel, type, 1 + check_below(most), 1 + i % LK_TILE_ROWS, 1 + i / LK_TILE_ROWS,
+                   i % 3 == 0, i % 2 ? -1 : 2 * check_below(16));
+    for (int n_blocks = 1; n_blocks <= most; n_blocks++)
+        run_skinny(kernel, type, n_blocks, LK_TILE_ROWS, LK_SKINNY_COLS, true, -1);
+}
+
+/* The rows of a tile and eight tokens. */
+void bench_lk_skinny_fn(const check_kernel *kernel) {
+    const check_weight *type = check_weight_of(kernel->name);
+    const shape s = {.k = 2048, .rows = LK_TILE_ROWS, .cols = LK_SKINNY_COLS};
+    const size_t row_bytes = (size_t)(s.k / type->length * type->bytes);
+    check_case("k = %d, rows = %d, cols = %d", s.k, s.rows, s.cols);
+    uint8_t *w = check_at_start("weights", row_bytes * LK_TILE_ROWS, 0);
+    lk_panel_block *panel = check_at_start("panel", sizeof *panel * (size_t)(s.k / 32), 0);
+    float *y = check_output("y", (size_t)(s.rows * s.cols));
+    check_fill_blocks(type, w, s.k / type->length * s.rows, SCALE_RANDOM, false);
+    fill_panel(&s, panel);
+    BENCH(((lk_skinny_fn)kernel->fn)(y, s.rows, w, row_bytes, panel, s.k, s.rows, s.cols, 0),
+          .bytes = (double)row_bytes * s.rows, .operations = 2.0 * s.k * s.rows * s.cols,
+          .limits = "L1,int8");
 }
