@@ -10,7 +10,7 @@
 
 LK_BEGIN_AVX512
 
-#include "k_tile_avx512.h"
+#include "../k_tile_avx512.h"
 
 #define UNPACK(type, group)                                                                        \
     void unpack_##type##_avx512(const lk_tile *tile, const void *w, size_t w_stride, int k,        \

@@ -2,8 +2,11 @@
  * skinny_TYPE, the specification: what unpack_TYPE and then gemm_gG[_min] make of 16 rows, block by
  * block of the type.
  */
-#include "../blocks.h"
-#include "../kernels.h"
+#ifndef LK_SKINNY_H
+#define LK_SKINNY_H
+
+#include "blocks.h"
+#include "kernels.h"
 
 #define SKINNY(type, k_block, gemm, has_min)                                                       \
     extern __typeof__(*(lk_unpack_fn)0) unpack_##type##_scalar;                                    \
@@ -21,13 +24,5 @@
             gemm##_scalar(y, y_stride, &tile, panel, k_block, rows, cols, accumulate || i > 0);    \
         }                                                                                          \
     }
-SKINNY(q4_0, LK_QK32, gemm_g32, 0)
-SKINNY(q4_1, LK_QK32, gemm_g32_min, 1)
-SKINNY(q5_0, LK_QK32, gemm_g32, 0)
-SKINNY(q5_1, LK_QK32, gemm_g32_min, 1)
-SKINNY(q8_0, LK_QK32, gemm_g32, 0)
-SKINNY(q2_K, LK_QK256, gemm_g16_min, 1)
-SKINNY(q3_K, LK_QK256, gemm_g16, 0)
-SKINNY(q4_K, LK_QK256, gemm_g32_min, 1)
-SKINNY(q5_K, LK_QK256, gemm_g32_min, 1)
-SKINNY(q6_K, LK_QK256, gemm_g16, 0)
+
+#endif
