@@ -18,14 +18,15 @@ __all__ = ["EXPECTED", "Loop", "NoDisassemblyError", "check", "inner_loop"]
 # The instructions of a round, and how many of them, by level; the first is the product itself.
 EXPECTED: dict[str, dict[str, int]] = {
     "avx2": {"vpmaddubsw": 32, "vpmaddwd": 4, "vpaddd": 4},
+    "avx_vnni": {"vpdpbusd": 12},
     "avx512": {"vpdpbusd": 16},
     "neon": {"smlal2": 64, "smlal": 56, "smull": 8, "sadalp": 8},
     "neon_dot": {"sdot": 16},
     "neon_i8mm": {"usmmla": 16},
 }
 # Levels whose product adds to a sum in place: each needs a register of its own.
-IN_PLACE = ("avx512", "neon_dot", "neon_i8mm")
-_INSTRUCTION = re.compile(r"^ *([0-9a-f]+):\t(\S+)[ \t]*(.*?)[ \t]*(?://.*)?$", re.M)
+IN_PLACE = ("avx_vnni", "avx512", "neon_dot", "neon_i8mm")
+_INSTRUCTION = re.compile(r"^ *([0-9a-f]+):\t(?:\{vex\} )?(\S+)[ \t]*(.*?)[ \t]*(?://.*)?$", re.M)
 _TARGET = re.compile(r"\b([0-9a-f]+) <")
 
 

@@ -6,9 +6,9 @@
 #include "target.h"
 
 static const char *const names[LK_N_LEVELS] = {
-    [LK_LEVEL_SCALAR] = "scalar",     [LK_LEVEL_AVX2] = "avx2",
-    [LK_LEVEL_AVX512] = "avx512",     [LK_LEVEL_NEON] = "neon",
-    [LK_LEVEL_NEON_DOT] = "neon_dot", [LK_LEVEL_NEON_I8MM] = "neon_i8mm",
+    [LK_LEVEL_SCALAR] = "scalar",       [LK_LEVEL_AVX2] = "avx2", [LK_LEVEL_AVX_VNNI] = "avx_vnni",
+    [LK_LEVEL_AVX512] = "avx512",       [LK_LEVEL_NEON] = "neon", [LK_LEVEL_NEON_DOT] = "neon_dot",
+    [LK_LEVEL_NEON_I8MM] = "neon_i8mm",
 };
 
 const char *lk_level_name(int level) {
@@ -17,6 +17,8 @@ const char *lk_level_name(int level) {
 
 #if LK_X86
 #include <cpuid.h>
+
+#define LK_BIT_AVX_VNNI (1u << 4) /* of leaf 7.1's EAX; <cpuid.h> is younger */
 
 static int has(unsigned reg, unsigned mask) {
     return (reg & mask) == mask;
@@ -31,7 +33,7 @@ static unsigned long long xcr0(void) {
 int lk_level_available(int level) {
     if (level == LK_LEVEL_SCALAR)
         return 1;
-    if (level != LK_LEVEL_AVX2 && level != LK_LEVEL_AVX512)
+    if (level != LK_LEVEL_AVX2 && level != LK_LEVEL_AVX_VNNI && level != LK_LEVEL_AVX512)
         return 0;
     unsigned a, b, c, d, b7, c7, d7;
     if (!__get_cpuid(1, &a, &b, &c, &d))
@@ -46,6 +48,8 @@ int lk_level_available(int level) {
         return 0;
     if (level == LK_LEVEL_AVX2)
         return 1;
+    if (level == LK_LEVEL_AVX_VNNI)
+        return __get_cpuid_count(7, 1, &a, &b, &c, &d) && has(a, LK_BIT_AVX_VNNI);
     return has(b7, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL) &&
            has(c7, bit_AVX512VNNI | bit_AVX512VBMI) && (saved & zmm_state) == zmm_state;
 }

@@ -6,6 +6,7 @@
 enum lk_level_alias {
     LK_AT_scalar = LK_LEVEL_SCALAR,
     LK_AT_avx2 = LK_LEVEL_AVX2,
+    LK_AT_avx_vnni = LK_LEVEL_AVX_VNNI,
     LK_AT_avx512 = LK_LEVEL_AVX512,
     LK_AT_neon = LK_LEVEL_NEON,
     LK_AT_neon_dot = LK_LEVEL_NEON_DOT,

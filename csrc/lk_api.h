@@ -17,11 +17,12 @@ enum lk_status {
 enum lk_level {
     LK_LEVEL_SCALAR = 0,
     LK_LEVEL_AVX2 = 1,      /* AVX2, FMA, F16C, BMI2 */
-    LK_LEVEL_AVX512 = 2,    /* + AVX-512 F, BW, DQ, VL, VNNI, VBMI */
-    LK_LEVEL_NEON = 3,      /* Armv8.0 Advanced SIMD */
-    LK_LEVEL_NEON_DOT = 4,  /* + dot product */
-    LK_LEVEL_NEON_I8MM = 5, /* + int8 matrix multiply */
-    LK_N_LEVELS = 6
+    LK_LEVEL_AVX_VNNI = 2,  /* + AVX-VNNI */
+    LK_LEVEL_AVX512 = 3,    /* AVX2's + AVX-512 F, BW, DQ, VL, VNNI, VBMI */
+    LK_LEVEL_NEON = 4,      /* Armv8.0 Advanced SIMD */
+    LK_LEVEL_NEON_DOT = 5,  /* + dot product */
+    LK_LEVEL_NEON_I8MM = 6, /* + int8 matrix multiply */
+    LK_N_LEVELS = 7
 };
 
 /* GGML tensor types that have kernels; the numbers are GGML's own. */

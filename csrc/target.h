@@ -18,12 +18,22 @@
 #define LK_ARM 0
 #endif
 
+/* VPDPBUSD on 256 bits without AVX-512: compilers know it since 2021. */
+#if LK_X86 && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
+#define LK_AVX_VNNI 1
+#else
+#define LK_AVX_VNNI 0
+#endif
+
 #define LK_INLINE static inline __attribute__((always_inline))
 #define LK_PRAGMA(text) _Pragma(#text)
 
 /* A vector that is loaded once: compilers would rather load again than copy for an instruction that
  * overwrites its operand, and an unaligned load is dearer. */
 #define LK_LOADED_ONCE(v) __asm__("" : "+v"(v))
+
+/* A 256-bit sum that is computed here: compilers put additions off, and spill what is to add. */
+#define LK_ADDED_HERE(v) __asm__("" : "+x"(v))
 
 /* Before a loop with a constant trip count whose arrays are meant to live in registers. */
 #if defined(__clang__)
@@ -42,6 +52,7 @@
 #endif
 
 #define LK_BEGIN_AVX2 LK_BEGIN("avx2,fma,f16c,bmi,bmi2")
+#define LK_BEGIN_AVX_VNNI LK_BEGIN("avx2,fma,f16c,bmi,bmi2,avxvnni")
 #define LK_BEGIN_AVX512                                                                            \
     LK_BEGIN("avx2,fma,f16c,bmi,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")
 

@@ -110,7 +110,7 @@ def test_the_check_of_imports_sees_all_kinds(tmp_path: Path) -> None:
 # ---- C -------------------------------------------------------------------------------------------
 
 C_FILES = [p for p in files(".c", ".h", ".inc") if CSRC in p.parents]
-LEVEL_FILE = re.compile(r"_(avx2|avx512|neon|neon_dot|neon_i8mm)\.[ch]$|^neon\.h$")
+LEVEL_FILE = re.compile(r"_(avx2|avx_vnni|avx512|neon|neon_dot|neon_i8mm)\.[ch]$|^neon\.h$")
 INTRINSICS = re.compile(r"<(immintrin|arm_neon|x86intrin)\.h>|\b_mm\d*_\w+\(|\bv\w+q_[fsu]\d+\(")
 ISA = re.compile(r"avx|sse|neon|i8mm|dotprod|vnni|__x86_64__|__aarch64__|LK_X86|LK_ARM", re.I)
 

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKASM = ROOT / "tests" / "kernels" / "checkasm"
-LEVELS = ("scalar", "avx2", "avx512", "neon", "neon_dot", "neon_i8mm")
+LEVELS = ("scalar", "avx2", "avx_vnni", "avx512", "neon", "neon_dot", "neon_i8mm")
 
 
 def native_compiler() -> str:

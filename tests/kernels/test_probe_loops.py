@@ -11,7 +11,7 @@ from kernel_builds import LEVELS, build, native_compiler
 from bench.disassembly import EXPECTED, check
 
 ARM = tuple(level for level in LEVELS if level.startswith("neon"))
-NATIVE = ARM if platform.machine() == "aarch64" else ("avx2", "avx512")
+NATIVE = ARM if platform.machine() == "aarch64" else ("avx2", "avx_vnni", "avx512")
 
 
 def problems(compiler: str, objdump: str, level: str) -> list[str]:
