@@ -36,7 +36,8 @@ class Llama(TokenLlama):
             series of them repeats.
         vocab_only: only the vocabulary, of any architecture: `tokenize` and `detokenize` work.
         chat_format: a built-in format's name or Jinja source; by default the file's own template.
-        type_k: KV cache type, "f16" or "f32".
+        type_k: KV cache type, "f16", "f32" or "q8_0", which takes 0.53 of the memory of f16 and
+            needs heads of a multiple of 32.
         type_v: the same as `type_k`.
         options: llama-cpp-python's others; see `llamacpp.api.options`.
 

@@ -161,18 +161,22 @@ def check_options(function: str, options: Mapping[str, Any]) -> None:
 
 
 # GGML's type numbers, which llama-cpp-python takes.
-_CACHE_TYPES = {None: "f16", 0: "f32", 1: "f16", "f32": "f32", "f16": "f16"}
+_CACHE_TYPES = {
+    None: "f16", 0: "f32", 1: "f16", 8: "q8_0", "f32": "f32", "f16": "f16", "q8_0": "q8_0",
+}  # fmt: skip
 
 
 def cache_type(type_k: int | str | None, type_v: int | str | None) -> str:
     """Translate `type_k` and `type_v` into a KV cache type.
 
     Raises:
-        InvalidArgumentError: not F16 or F32, or keys and values of two types.
+        InvalidArgumentError: not F16, F32 or Q8_0, or keys and values of two types.
     """
     for name, value in (("type_k", type_k), ("type_v", type_v)):
         if value not in _CACHE_TYPES:
-            raise InvalidArgumentError(f"{name} is {value!r}; it must be 'f16' or 'f32' (1 or 0)")
+            raise InvalidArgumentError(
+                f"{name} is {value!r}; it must be 'f16', 'f32' or 'q8_0' (1, 0 or 8)"
+            )
     if _CACHE_TYPES[type_k] != _CACHE_TYPES[type_v]:
         raise InvalidArgumentError("type_k and type_v must be the same")
     return _CACHE_TYPES[type_k]

@@ -83,10 +83,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "-r", "--repetitions", type=common.number(1), default=3, metavar="N",
         help="counted runs of each row (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument(
-        "--cache-type", choices=("f16", "f32", "q8_0"), default="f16", metavar="TYPE",
-        help="type of keys and values: f16, f32 or q8_0 (default: %(default)s)",
-    )  # fmt: skip
+    common.add_cache_type(parser)
     parser.add_argument(
         "--no-limits", action="store_true", help="do not probe what the machine allows"
     )

@@ -56,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
         n_threads=args.threads,
         chat_format=args.chat_format,
         seed=args.seed,
+        type_k=args.cache_type,
+        type_v=args.cache_type,
     ) as llama:
         _ = llama.chat_format  # an unknown format is refused now
         if not args.quiet:

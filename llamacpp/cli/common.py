@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Prefill",
     "StatusLine",
+    "add_cache_type",
     "add_model_options",
     "add_sampling_options",
     "need_tokenizer",
@@ -33,7 +34,7 @@ __all__ = [
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """``-m``, ``-t`` and ``-c``."""
+    """``-m``, ``-t``, ``-c`` and ``--cache-type``."""
     group = parser.add_argument_group("model")
     group.add_argument(
         "-m", "--model", metavar="FILE", help="GGUF file (default: the bundled story model)"
@@ -44,6 +45,15 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "-c", "--ctx", type=int, metavar="N", help="context size in tokens (default: the model's)"
     )
+    add_cache_type(group)
+
+
+def add_cache_type(parser: argparse._ActionsContainer) -> None:
+    """``--cache-type``."""
+    parser.add_argument(
+        "--cache-type", choices=("f16", "f32", "q8_0"), default="f16", metavar="TYPE",
+        help="type of keys and values: f16, f32 or q8_0 (default: %(default)s)",
+    )  # fmt: skip
 
 
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:

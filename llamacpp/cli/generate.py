@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     params = common.sampling_params(args)
     with common.open_model(args) as model:
         tokenizer = common.need_tokenizer(model)
-        session = model.session(args.ctx)
+        session = model.session(args.ctx, cache_type=args.cache_type)
         tokens = text_tokens(tokenizer, prompt)
         check_room(session, len(tokens))
         clock = _Clock(started, len(tokens))

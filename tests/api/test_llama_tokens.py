@@ -21,6 +21,7 @@ from llamacpp import (
     SessionBusyError,
     StateError,
     UnsupportedError,
+    bundled_model,
 )
 from llamacpp.api.options import IGNORED, REFUSED, SamplingOptions
 from tests.random_models import write_random_model
@@ -252,6 +253,8 @@ def test_options_of_llama_cpp_python_count_are_ignored_or_refused(talker: Path) 
         assert llama.n_ctx() == 64
     with Llama(talker, n_ctx=0) as llama:
         assert llama.n_ctx() == 256
+    with Llama(bundled_model(), type_k=8, type_v="q8_0") as llama:
+        assert llama("Once upon a time", max_tokens=4)["usage"]["completion_tokens"] == 4
     for name in REFUSED["Llama"]:
         with pytest.raises(UnsupportedError, match=f"{name}='x' is not supported"):
             Llama(talker, **{name: "x"})  # type: ignore[arg-type]
@@ -259,7 +262,7 @@ def test_options_of_llama_cpp_python_count_are_ignored_or_refused(talker: Path) 
         Llama(talker, n_ctxx=5)
     with pytest.raises(TypeError, match="unexpected keyword argument 'suffix'"):
         Llama(talker, suffix=None)
-    for type_k, type_v, message in ((8, 8, "type_k is 8"), (0, 1, "must be the same")):
+    for type_k, type_v, message in ((2, 2, "type_k is 2"), (0, 1, "must be the same")):
         with pytest.raises(InvalidArgumentError, match=message):
             Llama(talker, type_k=type_k, type_v=type_v)
     with pytest.raises(InvalidArgumentError, match="n_ctx must be from 1 to 2147483647"):

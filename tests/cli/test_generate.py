@@ -39,6 +39,21 @@ def test_the_golden_text_at_every_level(run, data_dir, stories, level, threads) 
     assert (done.stderr, done.returncode) == (b"", 0)
 
 
+@pytest.mark.parametrize("kind", ["f16", "f32", "q8_0"])
+def test_keys_and_values_of_any_type(run, kind) -> None:
+    done = run("generate", "-p", "Once upon a time", "--cache-type", kind, *GIVEN)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"Once upon a time")
+    assert len(done.stdout) > 30
+
+
+def test_heads_that_q8_0_cannot_hold_are_refused(run, stories) -> None:
+    done = run("generate", "-m", stories, "-p", "Once", "--cache-type", "q8_0", *GIVEN)
+    assert done.returncode == 2
+    assert b"needs heads of a multiple of 32" in done.stderr
+    assert b"use f16" in done.stderr
+
+
 @pytest.fixture
 def forced(request: pytest.FixtureRequest) -> Iterator[None]:
     before = active_level()
