@@ -176,6 +176,14 @@ typedef struct {
 int lk_block_run(const lk_step *steps, int n_steps, const lk_batch *batch, const lk_work *work,
                  int32_t *failed);
 
+/* ---- op_pages: pages of a mapping ---------------------------------------------------------- */
+
+/* Reads the pages of n bytes at p into memory and maps them; where the kernel is older than 5.14,
+ * asks for them only. LK_ERR_BUS: the file is too short, or cannot be read. */
+int lk_pages_fetch(const void *p, size_t n);
+/* The same, and keeps them there; LK_ERR_MEMORY: more than the system allows. */
+int lk_pages_lock(const void *p, size_t n);
+
 /* ---- op_rows: embedding look-up ----------------------------------------------------------- */
 
 /* y (n_ids, k): the chosen rows of w as float32; LK_ERR_ARGUMENT for an id outside w. */

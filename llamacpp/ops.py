@@ -193,11 +193,13 @@ class Block:
         self._alive: list[Any] = []  # what the C structs point to
         self._failed = ffi.new("int32_t *")
         self.names: list[str] = []  # of the ops, for messages and profiles
+        self.tensors: list[list[Tensor]] = []  # of each op
 
     def linear(self, op: Linear, x: Buffer, *y: Buffer) -> Block:
         """Add a `Linear`: x (n, k), y_i (n, n_rows_i)."""
         arguments = {"op": op.struct, "x": x.ptr, "y": [buffer.ptr for buffer in y]}
         self._add(op.tensors[0].name, "linear", arguments, (op, x, *y))
+        self.tensors.append(op.tensors)
         return self
 
     def attention(
@@ -219,6 +221,7 @@ class Block:
         arguments = {"op": op.struct, "q": q.ptr, "k": k.ptr, "v": v.ptr, "out": out.ptr}
         arguments |= {"k_cache": caches[0], "v_cache": caches[1]}
         self._add("attention", "attention", arguments, (op, *qkv, out, caches))
+        self.tensors.append([])
         return self
 
     def _add(self, name: str, kind: str, arguments: dict[str, Any], alive: tuple[Any, ...]) -> None:
@@ -235,7 +238,7 @@ class Block:
             check(status, self.names[self._failed[0]])
 
     def run_one(self, index: int, batch: Any, work: Work) -> None:
-        """Run one of the ops, as `run` does: for those who measure."""
+        """Run one of the ops, as `run` does: for those who measure, or wait for weights."""
         step = self._struct + index
         check(lib.lk_block_run(step, 1, batch, work.struct, self._failed), self.names[index])
 

@@ -13,6 +13,7 @@ from llamacpp.errors import InvalidArgumentError, ModelFileError
 from llamacpp.format import Metadata, ModelFile
 from llamacpp.models.config import Config
 from llamacpp.models.registry import load_network
+from llamacpp.residency import Plan, Prefetch, fetch
 from llamacpp.tensors import Tensor
 from llamacpp.tokenizer import Tokenizer, load_tokenizer
 
@@ -29,27 +30,41 @@ class Model:
     is built on first use. Sessions made from one model may run in different threads.
     """
 
-    def __init__(self, file: ModelFile, n_threads: int | None = None) -> None:
+    def __init__(
+        self, file: ModelFile, n_threads: int | None = None, memory: Memory | None = None
+    ) -> None:
         self._file: ModelFile | None = file
-        self.network = load_network(file)
         self.n_threads = default_threads() if n_threads is None else n_threads
+        memory = memory or Memory()
+        self.network, self.plan = load_within(file, memory)
+        self._prefetch: Prefetch | None = None
+        self._wants_prefetch = memory.prefetch == "auto"
+        if memory.mlock and memory.progress is None:
+            self._fetch_ahead(lock=True)
+        elif memory.prefetch is True:
+            self._fetch_ahead()
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, n_threads: int | None = None) -> Model:
+    def open(
+        cls, path: str | os.PathLike[str], *, n_threads: int | None = None, **memory: Any
+    ) -> Model:
         """Open a GGUF file; of a model in parts, any part.
 
         Args:
             path: the file.
             n_threads: threads that its sessions use; by default the physical cores left by
                 affinity and cgroup quota.
+            memory: how the weights come into memory: see `Memory`.
 
         Raises:
             ModelFileError: a file is missing, unreadable, or (FormatError) not as it should be.
             UnsupportedError: an architecture, weight type or option that we do not run.
+            InvalidArgumentError: an option is out of range, or the limit too low for the model.
         """
+        options = Memory(**memory)
         file = ModelFile(path)
         try:
-            return cls(file, n_threads)
+            return cls(file, n_threads, options)
         except BaseException:
             file.close()
             raise

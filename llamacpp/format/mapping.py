@@ -80,6 +80,14 @@ class MappedFile:
         except OSError as error:
             raise ModelFileError(f"{self.path}: cannot read: {error.strerror}") from error
 
+    def open_direct(self) -> DirectFile:
+        """Open the same file, whatever its name stands for by now, to read past the page cache.
+
+        Raises:
+            ModelFileError: it cannot be opened again.
+        """
+        return DirectFile(self._fd, self.path)
+
     def check_unchanged(self) -> None:
         """Compare the open file's size and modification time with those at opening.
 
@@ -92,6 +100,42 @@ class MappedFile:
             raise ModelFileError(
                 f"{self.path}: the file changed while in use; open the model again"
             )
+
+
+class DirectFile:
+    """A file read into the caller's memory and not into the page cache, where that can be done."""
+
+    def __init__(self, fd: int, path: Path) -> None:
+        self._path = path
+        self._is_cached = False
+        same = f"/proc/self/fd/{fd}"
+        try:
+            self._fd = os.open(same, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_DIRECT", 0))
+        except OSError:  # a file system without
+            self._is_cached = True
+            try:
+                self._fd = os.dup(fd)
+            except OSError as error:
+                raise ModelFileError(f"{path}: cannot open again: {error.strerror}") from error
+        weakref.finalize(self, os.close, self._fd)
+
+    def read(self, offset: int, into: memoryview, needed: int) -> None:
+        """Fill `into` from `offset` on, both whole pages; of the last page the file may lack some.
+
+        Raises:
+            ModelFileError: the read failed, or the file has fewer than `needed` bytes there.
+        """
+        got = 0
+        while got < needed:
+            try:
+                n = os.preadv(self._fd, [into[got:]], offset + got)
+            except OSError as error:
+                raise ModelFileError(f"{self._path}: cannot read: {error.strerror}") from error
+            if n == 0:
+                raise ModelFileError(f"{self._path}: the file became shorter while in use")
+            got += n
+        if self._is_cached:
+            os.posix_fadvise(self._fd, offset, len(into), os.POSIX_FADV_DONTNEED)
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int, int]:

@@ -13,6 +13,7 @@ from llamacpp import ops
 from llamacpp._native import ffi
 from llamacpp.models.cache import KVCache
 from llamacpp.models.config import Config
+from llamacpp.residency import Window
 from llamacpp.tensors import Tensor
 
 __all__ = ["Batch", "Embedding", "Layer", "Network", "Workspace"]
@@ -90,6 +91,7 @@ class Network(Protocol):
         ...
 
     rope_kind: int
+    window: Window | None  # that some of the weights pass through
 
 
 @dataclass
@@ -133,6 +135,27 @@ class Workspace:
         self._place = ffi.new("lk_batch *", {"angles": self.angles.ptr})
         self._alive: tuple[Any, ...] = ()
         self.blocks = list(network.blocks(self))
+        self.window = network.window
+        passing = set(self.window.tensors.values()) if self.window else set()
+        self._passing = [  # of each op of each block: how many of its weights pass the window
+            [sum(tensor in passing for tensor in tensors) for tensors in block.tensors]
+            for block in self.blocks
+        ]
+
+    def run_blocks(self, place: Any, checkpoint: Callable[[], None]) -> None:
+        """Run all blocks on the tokens of an ``lk_batch *``, with a checkpoint before each."""
+        if self.window is None:
+            for block in self.blocks:
+                checkpoint()
+                block.run(place, self.work)
+            return
+        with self.window.sweep():
+            for block, counts in zip(self.blocks, self._passing, strict=True):
+                checkpoint()
+                for i, count in enumerate(counts):
+                    self.window.take(count)
+                    block.run_one(i, place, self.work)
+                    self.window.give_back(count)
 
     def place(self, batch: Batch) -> Any:
         """The ``lk_batch *`` of a batch: its positions and sequences; valid until the next."""

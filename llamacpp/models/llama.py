@@ -17,6 +17,7 @@ from llamacpp.models.config import Config
 from llamacpp.models.layers import Batch, Embedding, Layer, Workspace
 from llamacpp.models.rope import inverse_frequencies
 from llamacpp.models.weights import Weights
+from llamacpp.residency import Window
 from llamacpp.tensors import Tensor
 
 __all__ = ["Llama"]
@@ -44,6 +45,7 @@ class Llama:
             divisors=_values(weights.find("rope_freqs.weight", c.n_rot // 2)),
         )
         self.weights: dict[str, Tensor] = weights.used
+        self.window: Window | None = None
 
     def linears(self) -> Iterator[ops.Linear]:
         """Every prepared product."""
@@ -76,9 +78,7 @@ class Llama:
         self.embedding.look_up(batch.tokens, space.x.ptr)  # x (T, n_embd)
         ops.rope_angles(space.angles.ptr, place.pos, len(batch.pos), self.inv_freq)
 
-        for block in space.blocks:
-            checkpoint()
-            block.run(place, space.work)
+        space.run_blocks(place, checkpoint)
 
         if logits is not None:
             # Only the rows asked for go through the output matrix, the largest of all.

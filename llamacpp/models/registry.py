@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from llamacpp.errors import FormatError, UnsupportedError
 from llamacpp.format import ModelFile
@@ -10,7 +10,7 @@ from llamacpp.models.config import Config
 from llamacpp.models.layers import Network
 from llamacpp.models.llama import Llama
 from llamacpp.models.weights import Weights
-from llamacpp.tensors import map_tensors
+from llamacpp.tensors import Tensor, map_tensors
 
 __all__ = ["ARCHITECTURES", "load_network"]
 
@@ -19,8 +19,12 @@ ARCHITECTURES: dict[str, Callable[[Config, Weights, int], Network]] = {
 }
 
 
-def load_network(file: ModelFile) -> Network:
+def load_network(file: ModelFile, tensors: Mapping[str, Tensor] | None = None) -> Network:
     """Check the hyperparameters and tensors of a file and prepare its network.
+
+    Args:
+        file: the model.
+        tensors: its tensors, where not all are used in the mapping.
 
     Raises:
         UnsupportedError: the architecture, a weight type or an option is not one we run.
@@ -32,7 +36,8 @@ def load_network(file: ModelFile) -> Network:
         raise UnsupportedError(f"architecture {name!r} is not supported; supported: {known}")
     config = Config.from_metadata(file.metadata)
     _check_layers(file, config.n_layer)
-    return ARCHITECTURES[name](config, Weights(map_tensors(file)), _vocabulary_size(file))
+    weights = Weights(map_tensors(file) if tensors is None else tensors)
+    return ARCHITECTURES[name](config, weights, _vocabulary_size(file))
 
 
 def _vocabulary_size(file: ModelFile) -> int:

@@ -1,0 +1,8 @@
+"""Which weights are in memory: fetched ahead, kept, or passing through a window."""
+
+from llamacpp.residency.limit import memory_budget, parse_size
+from llamacpp.residency.plan import Plan, plan
+from llamacpp.residency.prefetch import Prefetch, fetch
+from llamacpp.residency.window import Window
+
+__all__ = ["Plan", "Prefetch", "Window", "fetch", "memory_budget", "parse_size", "plan"]

@@ -1,0 +1,72 @@
+"""Fetching mapped weights into memory in the order of use, beside the work that uses them."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+
+from llamacpp._native import check, ffi, lib
+from llamacpp.tensors import Tensor
+
+__all__ = ["Prefetch"]
+
+STEP = 16 << 20  # bytes: enough for the disk to show its rate, few enough to end soon
+
+Progress = Callable[[int, int], object]
+
+
+class Prefetch:
+    """A thread that brings the pages of some tensors into memory, once.
+
+    Args:
+        tensors: where they are mapped, in the order of use.
+        lock: whether the system is asked not to drop the pages again. That it may refuse.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor], *, lock: bool = False) -> None:
+        self._ended = threading.Event()
+        threading.Thread(
+            target=_try_to_fetch, args=(list(tensors), lock, self._ended), daemon=True
+        ).start()
+        weakref.finalize(self, self._ended.set)
+
+
+def fetch(tensors: Sequence[Tensor], *, lock: bool = False, progress: Progress) -> None:
+    """Do the same here and now.
+
+    Args:
+        tensors: as above.
+        lock: whether pages must stay.
+        progress: called as ``progress(done, total)``, in bytes; what it raises ends the fetching.
+
+    Raises:
+        ModelFileError: the file is too short, or cannot be read.
+        KernelError: the system does not let this process lock so much.
+    """
+    done, total = 0, sum(tensor.nbytes for tensor in tensors)
+    for tensor in tensors:
+        for at in range(0, tensor.nbytes, STEP):
+            n = min(STEP, tensor.nbytes - at)
+            check(_fetch_step(tensor, at, n, lock=lock), f"fetch {tensor.name}")
+            done += n
+            progress(done, total)
+
+
+def _try_to_fetch(tensors: list[Tensor], lock: bool, ended: threading.Event) -> None:
+    """A page that cannot be fetched is left to whoever needs it, and gets an error."""
+    for tensor in tensors:
+        for at in range(0, tensor.nbytes, STEP):
+            if ended.is_set():
+                return
+            status = _fetch_step(tensor, at, min(STEP, tensor.nbytes - at), lock=lock)
+            if status == lib.LK_ERR_MEMORY and lock:
+                lock = False  # no more than the system allows
+            elif status:
+                return
+
+
+def _fetch_step(tensor: Tensor, at: int, n: int, *, lock: bool) -> int:
+    call = lib.lk_pages_lock if lock else lib.lk_pages_fetch
+    status: int = call(ffi.cast("void *", tensor.address + at), n)
+    return status
