@@ -7,13 +7,13 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from llamacpp.engine.memory import SWEEP_TOKENS, Memory, load_within, mapped_in_order
 from llamacpp.engine.session import Session
 from llamacpp.engine.threads import default_threads
 from llamacpp.errors import InvalidArgumentError, ModelFileError
 from llamacpp.format import Metadata, ModelFile
 from llamacpp.models.config import Config
-from llamacpp.models.registry import load_network
-from llamacpp.residency import Plan, Prefetch, fetch
+from llamacpp.residency import Prefetch
 from llamacpp.tensors import Tensor
 from llamacpp.tokenizer import Tokenizer, load_tokenizer
 
@@ -37,12 +37,10 @@ class Model:
         self.n_threads = default_threads() if n_threads is None else n_threads
         memory = memory or Memory()
         self.network, self.plan = load_within(file, memory)
+        self._memory = memory
         self._prefetch: Prefetch | None = None
-        self._wants_prefetch = memory.prefetch == "auto"
-        if memory.mlock and memory.progress is None:
-            self._fetch_ahead(lock=True)
-        elif memory.prefetch is True:
-            self._fetch_ahead()
+        if memory.prefetch is True or memory.mlock:
+            self.fetch_ahead()
 
     @classmethod
     def open(
@@ -143,12 +141,18 @@ class Model:
 
     @property
     def copied_weight_bytes(self) -> int:
-        """Bytes of weights used anywhere but in the mapped file; 0 is the contract."""
+        """Bytes that hold weights anywhere but in the mapped file; without a limit of memory, 0.
+
+        With one, those of the window are counted, through which the weights beyond it pass.
+        """
+        window = self.network.window
         spans = [(p.mapping.address, p.mapping.address + p.mapping.nbytes) for p in self.file.parts]
-        return sum(
+        passing = window.tensors if window else {}
+        return (window.nbytes if window else 0) + sum(
             tensor.nbytes
             for tensor in self.weights.values()
-            if not any(low <= tensor.address <= high - tensor.nbytes for low, high in spans)
+            if tensor.name not in passing
+            and not any(low <= tensor.address <= high - tensor.nbytes for low, high in spans)
         )
 
     def session(
@@ -165,9 +169,18 @@ class Model:
             InvalidArgumentError: a value is out of range.
         """
         threads = self.n_threads if n_threads is None else n_threads
+        if self._memory.prefetch == "auto":
+            self.fetch_ahead()
+        if self.network.window is not None:
+            options.setdefault("n_batch", SWEEP_TOKENS)
         return Session(
             self.network, self.file, threads, lambda: self.tokenizer, n_ctx=n_ctx, **options
         )
+
+    def fetch_ahead(self) -> None:
+        """Let a thread bring the mapped weights into memory in the order of use, once."""
+        if self._prefetch is None:
+            self._prefetch = Prefetch(mapped_in_order(self.network), lock=self._memory.mlock)
 
     def close(self) -> None:
         """Let go of the file. Running sessions keep the mapping alive until they end."""

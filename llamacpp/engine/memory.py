@@ -1,0 +1,117 @@
+"""How a model's weights come into memory: mapped, fetched ahead, kept, or through a window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from llamacpp import ops
+from llamacpp.errors import InvalidArgumentError
+from llamacpp.format import ModelFile
+from llamacpp.models.config import Config
+from llamacpp.models.layers import Network
+from llamacpp.models.registry import load_network
+from llamacpp.residency import Plan, Window, memory_budget, parse_size, plan
+from llamacpp.tensors import Tensor, map_tensors
+
+__all__ = ["SWEEP_TOKENS", "Memory", "load_within", "mapped_in_order"]
+
+SWEEP_TOKENS = 2048  # of a prompt that share a pass over weights that come from the disk
+ROOM = 96 << 20  # for the interpreter, libraries, tokenizer and logits
+DEFAULT_CTX = 2048  # positions to leave room for, where the user names no number
+
+
+@dataclass(frozen=True)
+class Memory:
+    """How the weights of a model come into memory.
+
+    Attributes:
+        memory_limit: what this process may hold: bytes, or text such as "6G". Weights beyond it
+            are read from the file anew for every pass. "auto": what its cgroup and the machine
+            leave; None: no limit.
+        prefetch: whether a thread fetches the weights in the order of use: True, as soon as the
+            model is open; "auto", from the first evaluation on; False, they come when touched.
+        mlock: whether the system is asked to keep them in memory.
+        n_ctx: positions of KV cache that the limit must leave room for.
+    """
+
+    memory_limit: int | str | None = "auto"
+    prefetch: bool | Literal["auto"] = "auto"
+    mlock: bool = False
+    n_ctx: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.prefetch not in (True, False, "auto"):
+            raise InvalidArgumentError(
+                f"prefetch must be True, False or 'auto', not {self.prefetch!r}"
+            )
+
+    def limit(self) -> int | None:
+        """Bytes that the process may hold; None: as many as it likes.
+
+        Raises:
+            InvalidArgumentError: the limit is no size.
+        """
+        if self.memory_limit is None:
+            return None
+        return memory_budget() if self.memory_limit == "auto" else parse_size(self.memory_limit)
+
+
+def load_within(file: ModelFile, memory: Memory) -> tuple[Network, Plan]:
+    """Prepare a network whose weights are mapped, as far as the limit allows.
+
+    Raises:
+        InvalidArgumentError: the limit is too low for this model.
+        As `load_network`; ModelFileError: a file cannot be opened again.
+    """
+    tensors = map_tensors(file)
+    network = load_network(file, tensors)
+    layers = [linear for linear in network.linears() if linear is not network.output]
+    matrices = [t for linear in layers for t in linear.tensors if len(t.shape) == 2]
+    embedding = "token_embd.weight"  # of which a pass reads a few rows
+    of_layers = {tensor.name for tensor in matrices}
+    always = [
+        tensor
+        for tensor in network.weights.values()
+        if tensor.name not in of_layers and tensor.name != embedding
+    ]
+    if tensors[embedding] in network.output.tensors:
+        always.append(tensors[embedding])
+    limit = memory.limit()
+    if limit is None:
+        limit = 2**63
+    chosen = plan(matrices, always, limit - _private() - _session(network.config, memory.n_ctx))
+    if chosen.streamed:
+        window = Window(chosen, file)
+        network = load_network(file, {**tensors, **window.tensors})
+        network.window = window
+    return network, chosen
+
+
+def mapped_in_order(network: Network) -> list[Tensor]:
+    """The weights that are used in the mapping, in the order of use."""
+    passing = network.window.tensors if network.window else {}
+    ordered = [t for linear in network.linears() for t in linear.tensors]
+    return [tensor for tensor in ordered if tensor.name not in passing]
+
+
+def _session(config: Config, n_ctx: int | None) -> int:
+    """What a session takes: KV cache in F16, activations of a prompt, and all else but weights."""
+    n_pos = min(config.n_ctx_train, DEFAULT_CTX) if n_ctx is None else n_ctx
+    head = ops.cache_bytes(ops.F16, (config.head_dim_k, config.head_dim_v), n_pos)
+    cache = config.n_layer * config.n_kv_head * sum(head)
+    widths = 3 * config.n_embd + 2 * config.n_ff + 2 * config.n_head * config.head_dim_k
+    return cache + min(n_pos, SWEEP_TOKENS) * 4 * widths + ROOM
+
+
+def _private() -> int:
+    """Bytes that only this process has; 0 where the system does not tell."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    return next(
+        (int(line.split()[1]) * 1024 for line in lines.splitlines() if line.startswith("RssAnon:")),
+        0,
+    )
