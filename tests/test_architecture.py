@@ -15,7 +15,18 @@ PACKAGE = ROOT / "llamacpp"
 CSRC = ROOT / "csrc"
 
 # Each part imports only from those before it.
-ORDER = ("format", "tensors", "residency", "ops", "models", "sampling", "engine", "measure", "api", "cli")
+ORDER = (
+    "format",
+    "tensors",
+    "residency",
+    "ops",
+    "models",
+    "sampling",
+    "engine",
+    "measure",
+    "api",
+    "cli",
+)
 # What hangs off the main line, and what it hangs on; from "engine" on, all may use it.
 ASIDE = {"tokenizer": {"format"}, "chat": {"tokenizer"}}
 EVERYWHERE = {"errors", "_native"}

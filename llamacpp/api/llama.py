@@ -39,6 +39,14 @@ class Llama(TokenLlama):
         type_k: KV cache type, "f16", "f32" or "q8_0", which takes 0.53 of the memory of f16 and
             needs heads of a multiple of 32.
         type_v: the same as `type_k`.
+        use_mmap: False: read the file into private memory instead of mapping it.
+        use_mlock: whether the system is asked to keep the weights in memory.
+        memory_limit: what the process may hold, bytes or text such as "6G"; weights beyond it are
+            read from the file for every pass. "auto": what cgroup and machine leave; None: no limit.
+        prefetch: whether a thread fetches the weights: True, "auto" (when they are first needed) or
+            False (they come as they are touched).
+        progress: called as ``progress(done, total)``, in bytes, while a file that is not mapped is
+            read; what it raises ends the loading.
         options: llama-cpp-python's others; see `llamacpp.api.options`.
 
     Raises:

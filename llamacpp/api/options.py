@@ -108,8 +108,6 @@ IGNORED: Mapping[str, str] = {
 # By function: options accepted only with one of the values that leave them off.
 REFUSED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
     "Llama": {
-        "use_mmap": (True,),
-        "use_mlock": (False,),
         "numa": (False, 0),
         "kv_overrides": (None,),
         "rope_scaling_type": (-1, None),

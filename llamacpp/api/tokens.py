@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import random
 import sys
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from llamacpp.api.options import (
     Processors,
@@ -52,6 +52,11 @@ class TokenLlama:
         chat_format: str | ChatTemplate | ChatFormat | None = None,
         type_k: int | str | None = None,
         type_v: int | str | None = None,
+        use_mmap: bool = True,
+        use_mlock: bool = False,
+        memory_limit: int | str | None = "auto",
+        prefetch: bool | Literal["auto"] = "auto",
+        progress: Callable[[int, int], object] | None = None,
         **options: Any,
     ) -> None:
         check_options("Llama", options)
@@ -65,7 +70,10 @@ class TokenLlama:
         if vocab_only:
             self._file: ModelFile | None = ModelFile(model_path)
             return
-        self._model = Model.open(model_path, n_threads=n_threads)
+        self._model = Model.open(
+            model_path, n_threads=n_threads, memory_limit=memory_limit, prefetch=prefetch,
+            mlock=use_mlock, use_mmap=use_mmap, progress=progress, n_ctx=n_ctx or None,
+        )  # fmt: skip
         self._file = self._model.file
         self._session = self._model.session(n_ctx or None, n_batch=n_batch, cache_type=kind)
 

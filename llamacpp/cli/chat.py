@@ -58,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         type_k=args.cache_type,
         type_v=args.cache_type,
+        use_mlock=args.mlock,
+        **common.memory_options(args),
     ) as llama:
         _ = llama.chat_format  # an unknown format is refused now
         if not args.quiet:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llamacpp import bundled_model
 from llamacpp.errors import InvalidArgumentError, ModelFileError
@@ -22,6 +22,7 @@ __all__ = [
     "add_cache_type",
     "add_model_options",
     "add_sampling_options",
+    "memory_options",
     "need_tokenizer",
     "number",
     "numbers",
@@ -29,6 +30,7 @@ __all__ = [
     "printable",
     "read_bytes",
     "sampling_params",
+    "tell_of_window",
     "write",
 ]
 
@@ -46,6 +48,47 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "-c", "--ctx", type=int, metavar="N", help="context size in tokens (default: the model's)"
     )
     add_cache_type(group)
+    group.add_argument(
+        "--memory-limit", default="auto", metavar="SIZE",
+        help="what the process may hold, such as 6G: weights beyond it are read from the file for "
+        "every token (default: what cgroup and machine leave)",
+    )  # fmt: skip
+    group.add_argument(
+        "--mlock", action="store_true", help="ask the system to keep the weights in memory"
+    )
+    group.add_argument(
+        "--no-mmap", action="store_true",
+        help="read the file into private memory: for network file systems, and files that others "
+        "write to",
+    )  # fmt: skip
+
+
+def memory_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What `Model.open` and `Llama` are told of them."""
+    status = StatusLine()
+
+    def progress(done: int, total: int) -> None:
+        status.show(f"reading: {done / 1e9:.1f} of {total / 1e9:.1f} GB")
+        if done == total:
+            status.clear()
+
+    return {
+        "memory_limit": args.memory_limit,
+        "use_mmap": not args.no_mmap,
+        "progress": progress if args.no_mmap else None,
+    }
+
+
+def tell_of_window(model: Model) -> None:
+    """Say what a model that is larger than memory will be like, before it is."""
+    if model.network.window is not None:
+        plan, rate = model.plan, model.network.window.probe()
+        print(
+            f"larger than memory: {plan.kept_bytes / 1e9:.2f} GB of weights are kept,"
+            f" {plan.streamed_bytes / 1e9:.2f} GB are read for every token, at"
+            f" {rate / 1e9:.2f} GB/s: about {rate / plan.streamed_bytes:.2f} tokens per second",
+            file=sys.stderr,
+        )
 
 
 def add_cache_type(parser: argparse._ActionsContainer) -> None:
@@ -126,11 +169,14 @@ def sampling_params(args: argparse.Namespace) -> SamplingParams:
     )
 
 
-def open_model(args: argparse.Namespace) -> Model:
-    """Open the model of ``-m``, or the bundled one."""
+def open_model(args: argparse.Namespace, n_ctx: int | None) -> Model:
+    """Open the model of ``-m``, or the bundled one; n_ctx: positions that will be used."""
     from llamacpp.engine import Model
 
-    return Model.open(args.model or bundled_model(), n_threads=args.threads)
+    return Model.open(
+        args.model or bundled_model(), n_threads=args.threads, mlock=args.mlock, n_ctx=n_ctx,
+        **memory_options(args),
+    )  # fmt: skip
 
 
 def need_tokenizer(model: Model) -> Tokenizer:

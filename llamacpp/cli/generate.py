@@ -50,7 +50,9 @@ def run(args: argparse.Namespace) -> int:
     if args.n_predict < -1:
         raise InvalidArgumentError(f"-n must be -1 or more, not {args.n_predict}")
     params = common.sampling_params(args)
-    with common.open_model(args) as model:
+    with common.open_model(args, _positions(args, prompt)) as model:
+        if not args.quiet:
+            common.tell_of_window(model)
         tokenizer = common.need_tokenizer(model)
         session = model.session(args.ctx, cache_type=args.cache_type)
         tokens = text_tokens(tokenizer, prompt)
@@ -79,6 +81,13 @@ def _show(produced: Iterable[int], stream: TokenStream, clock: _Clock) -> None:
             common.write(stream.feed(token))
     finally:
         common.write(stream.flush() + "\n")
+
+
+def _positions(args: argparse.Namespace, prompt: bytes) -> int | None:
+    """Positions that the run can come to; None: what the model was trained for."""
+    if args.ctx is not None or args.n_predict == -1:
+        return args.ctx
+    return len(prompt) + 1 + args.n_predict  # a token has a byte or more
 
 
 def _prompt(args: argparse.Namespace) -> bytes:

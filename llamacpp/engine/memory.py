@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -33,12 +34,18 @@ class Memory:
         prefetch: whether a thread fetches the weights in the order of use: True, as soon as the
             model is open; "auto", from the first evaluation on; False, they come when touched.
         mlock: whether the system is asked to keep them in memory.
+        use_mmap: False: read the file into private memory when it is opened, for network file
+            systems and files that others write to. There is no limit then.
+        progress: called as ``progress(done, total)``, in bytes, while it is read; what it raises
+            ends the opening.
         n_ctx: positions of KV cache that the limit must leave room for.
     """
 
     memory_limit: int | str | None = "auto"
     prefetch: bool | Literal["auto"] = "auto"
     mlock: bool = False
+    use_mmap: bool = True
+    progress: Callable[[int, int], object] | None = None
     n_ctx: int | None = None
 
     def __post_init__(self) -> None:
@@ -53,7 +60,7 @@ class Memory:
         Raises:
             InvalidArgumentError: the limit is no size.
         """
-        if self.memory_limit is None:
+        if self.memory_limit is None or not self.use_mmap:
             return None
         return memory_budget() if self.memory_limit == "auto" else parse_size(self.memory_limit)
 

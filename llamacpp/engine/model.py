@@ -60,7 +60,7 @@ class Model:
             InvalidArgumentError: an option is out of range, or the limit too low for the model.
         """
         options = Memory(**memory)
-        file = ModelFile(path)
+        file = ModelFile(path, use_mmap=options.use_mmap, progress=options.progress)
         try:
             return cls(file, n_threads, options)
         except BaseException:

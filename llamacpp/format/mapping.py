@@ -9,12 +9,17 @@ import mmap
 import os
 import stat
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 from llamacpp.errors import ModelFileError
 from llamacpp.format.pages import address_of, advise_huge_pages
 
-__all__ = ["MappedFile"]
+__all__ = ["DirectFile", "MappedFile"]
+
+READ_STEP = 64 << 20  # bytes between two reports of progress
+
+Progress = Callable[[int, int], object]
 
 
 class MappedFile:
@@ -30,8 +35,21 @@ class MappedFile:
         address: where `memory` begins in this process.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Open and map `path`.
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        use_mmap: bool = True,
+        progress: Progress | None = None,
+    ) -> None:
+        """Open `path`, and map it.
+
+        Args:
+            path: the file.
+            use_mmap: False: read it into private memory instead. For network file systems, and
+                files that others write to.
+            progress: called as ``progress(done, total)``, in bytes, while it is read; what it
+                raises ends the reading.
 
         Raises:
             ModelFileError: there is no such file, it is not a regular file, it is empty,
@@ -56,13 +74,20 @@ class MappedFile:
             raise ModelFileError(f"{self.path}: the file is empty")
         self.nbytes = status.st_size
         self._identity = _identity(status)
+        self.is_mapped = use_mmap
         try:
-            mapped = mmap.mmap(self._fd, self.nbytes, mmap.MAP_SHARED, mmap.PROT_READ)
+            mapped = (
+                mmap.mmap(self._fd, self.nbytes, mmap.MAP_SHARED, mmap.PROT_READ)
+                if use_mmap
+                else mmap.mmap(-1, self.nbytes)
+            )
         except (OSError, ValueError) as error:
             raise ModelFileError(f"{self.path}: cannot map: {error}") from error
         advise_huge_pages(mapped)
-        self.memory = memoryview(mapped)
+        self.memory = memoryview(mapped).toreadonly()
         self.address = address_of(self.memory)
+        if not use_mmap:
+            self._read_all(memoryview(mapped), progress)
 
     @property
     def name(self) -> str:
@@ -79,6 +104,16 @@ class MappedFile:
             return os.preadv(self._fd, [into], offset)
         except OSError as error:
             raise ModelFileError(f"{self.path}: cannot read: {error.strerror}") from error
+
+    def _read_all(self, into: memoryview, progress: Progress | None) -> None:
+        done = 0
+        while done < self.nbytes:
+            n = self.read_at(done, into[done : done + READ_STEP])
+            if n == 0:
+                raise ModelFileError(f"{self.path}: the file became shorter while it was read")
+            done += n
+            if progress is not None:
+                progress(done, self.nbytes)
 
     def open_direct(self) -> DirectFile:
         """Open the same file, whatever its name stands for by now, to read past the page cache.

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from llamacpp.errors import FormatError, ModelFileError
 from llamacpp.format.gguf import GGUFHeader, TensorInfo, parse_header
@@ -45,8 +46,12 @@ class ModelFile:
         nbytes: size of all files together.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], **how: Any) -> None:
         """Open the model at `path`.
+
+        Args:
+            path: a file of it.
+            how: whether and how it is mapped: see `MappedFile`.
 
         Raises:
             ModelFileError: a file is missing or cannot be opened, read or mapped.
@@ -54,7 +59,7 @@ class ModelFile:
             UnsupportedError: the file is of a kind that is not supported.
         """
         self.path = Path(path)
-        self.parts = _open_parts(self.path)
+        self.parts = _open_parts(self.path, how)
         first = self.parts[0].header
         self.metadata: Metadata = first.metadata
         self.version = first.version
@@ -108,17 +113,17 @@ class ModelFile:
         return f"<ModelFile {str(self.path)!r}: {state}>"
 
 
-def _open_part(path: Path) -> Part:
-    mapping = MappedFile(path)
+def _open_part(path: Path, how: dict[str, Any]) -> Part:
+    mapping = MappedFile(path, **how)
     part = Part(mapping, parse_header(mapping))
     mapping.check_unchanged()  # what was parsed is what is mapped
     return part
 
 
-def _open_parts(path: Path) -> tuple[Part, ...]:
+def _open_parts(path: Path, how: dict[str, Any]) -> tuple[Part, ...]:
     """Open `path`, and the rest of the model if it is one of several parts."""
     name = _PART_NAME.fullmatch(path.name)
-    opened = _open_part(path)
+    opened = _open_part(path, how)
     count = opened.header.metadata.integer("split.count", 1)
     if count <= 1:  # an ordinary file, whatever its name
         return (opened,)
@@ -141,7 +146,7 @@ def _open_parts(path: Path) -> tuple[Part, ...]:
             raise ModelFileError(
                 f"{part_path}: missing; it is part {index + 1} of {count} of the model"
             )
-        part = opened if index == given else _open_part(part_path)
+        part = opened if index == given else _open_part(part_path, how)
         _check_place(part, index, count)
         parts.append(part)
     return tuple(parts)

@@ -185,6 +185,7 @@ class _Watched:
         self.config, self.n_vocab = network.config, network.n_vocab
         self.weights, self.rope_kind = network.weights, network.rope_kind
         self.embedding, self.output = network.embedding, network.output
+        self.window = network.window
         self.clock = _Clock()
         self._costs = costs
         self._network = copy.copy(network)  # the network is shared with others, its weights stay so

@@ -13,8 +13,10 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 from llamacpp.errors import ModelFileError
 from llamacpp.format import ModelFile
@@ -72,6 +74,15 @@ class Window:
     def waited(self) -> float:
         """Seconds that passes have waited for the disk so far."""
         return self._readers.waited
+
+    def probe(self, seconds: float = 0.3) -> float:
+        """Bytes per second at which the files can be read, tried for about so long.
+
+        Raises:
+            ModelFileError: they cannot be read.
+        """
+        with self._pass:
+            return self._readers.probe(seconds)
 
     @contextmanager
     def sweep(self) -> Iterator[None]:
@@ -137,6 +148,16 @@ class _Readers:
         self._n_reading = 0
         self._stopped = self._paused = False
         self._error: ModelFileError | None = None
+
+    def probe(self, seconds: float) -> float:
+        """Read what comes first, as the threads do; whoever calls owns the window."""
+        self.end_pass()
+        began, nbytes = time.perf_counter(), 0
+        pieces = ((chunk, i) for chunk in self._chunks for i in range(chunk.n_pieces))
+        with ThreadPoolExecutor(READERS) as pool:
+            while time.perf_counter() - began < seconds and (some := [*islice(pieces, READERS)]):
+                nbytes += sum(pool.map(lambda piece: piece[0].read(piece[1]), some))
+        return nbytes / (time.perf_counter() - began)
 
     # ---- the pass -----------------------------------------------------------------------------
 
