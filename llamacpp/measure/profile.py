@@ -239,10 +239,15 @@ class _WatchedBlock(ops.Block):
 
     def run(self, batch: Any, work: ops.Work) -> None:
         """As `Block.run`."""
-        for i, (name, nbytes, operations) in enumerate(self._costs):
-            begin = perf_counter_ns()
-            self._block.run_one(i, batch, work)
-            self._watched.clock.add(name, begin, nbytes, operations * batch.n_tokens)
+        for i in range(len(self._costs)):
+            self.run_one(i, batch, work)
+
+    def run_one(self, index: int, batch: Any, work: ops.Work) -> None:
+        """As `Block.run_one`."""
+        name, nbytes, operations = self._costs[index]
+        begin = perf_counter_ns()
+        self._block.run_one(index, batch, work)
+        self._watched.clock.add(name, begin, nbytes, operations * batch.n_tokens)
 
 
 class _WatchedEmbedding(Embedding):
