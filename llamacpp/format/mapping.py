@@ -79,7 +79,7 @@ class MappedFile:
             mapped = (
                 mmap.mmap(self._fd, self.nbytes, mmap.MAP_SHARED, mmap.PROT_READ)
                 if use_mmap
-                else mmap.mmap(-1, self.nbytes)
+                else mmap.mmap(-1, self.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             )
         except (OSError, ValueError) as error:
             raise ModelFileError(f"{self.path}: cannot map: {error}") from error

@@ -46,7 +46,8 @@ class Window:
             ModelFileError: a file cannot be opened again.
         """
         self.nbytes = plan.window_bytes
-        memory = memoryview(mmap.mmap(-1, self.nbytes))
+        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # a fork fills its own
+        memory = memoryview(mmap.mmap(-1, self.nbytes, flags=private))
         files: dict[int, DirectFile] = {}
         self.tensors: dict[str, Tensor] = {}
         chunks = []
