@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 
 from bench.engines.client import Engine, EngineError, EngineSpec
-from bench.load import OthersLoad
+from bench.others import OthersLoad
 from bench.progress import Progress
 from bench.results import Case, Memory, Model, Round, Test
 from bench.words import counted

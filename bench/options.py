@@ -22,7 +22,7 @@ from llamacpp.engine.threads import default_threads
 from llamacpp.errors import LlamaError
 from llamacpp.format import ModelFile
 
-__all__ = ["UsageError", "build_parser", "build_plan"]
+__all__ = ["UsageError", "adapters", "build_parser", "build_plan"]
 
 HERE = Path(__file__).resolve().parent
 BUILT_IN = {
@@ -208,15 +208,10 @@ def build_plan(args: argparse.Namespace) -> Plan:
     if not tests:
         raise UsageError("there is nothing to run: give -p, -n or --curve")
     models, files = _models(args.models)
-    adapters = {
-        name: EngineSpec.adapter(
-            name, sys.executable if name == "ours" else args.peer_python, f"{HERE}/engines/{file}"
-        )
-        for name, file in BUILT_IN.items()
-    }
+    built_in = adapters(args.peer_python)
     return Plan(
-        specs=_specs(args, adapters),
-        probe=adapters["ours"],
+        specs=_specs(args, built_in),
+        probe=built_in["ours"],
         models=models,
         files=files,
         tests=tests,
@@ -231,6 +226,16 @@ def build_plan(args: argparse.Namespace) -> Plan:
         ),
         folder=args.out or _folder(models),
     )
+
+
+def adapters(peer_python: str) -> dict[str, EngineSpec]:
+    """The engines that come with the harness; llama-cpp-python's run in an interpreter given."""
+    return {
+        name: EngineSpec.adapter(
+            name, sys.executable if name == "ours" else peer_python, f"{HERE}/engines/{file}"
+        )
+        for name, file in BUILT_IN.items()
+    }
 
 
 def _tests(args: argparse.Namespace) -> list[Test]:

@@ -37,7 +37,7 @@ class Ours(Worker):
 
     def load(self, path: str, n_threads: int) -> None:
         self._session = None
-        self._model = Model.open(path, n_threads=n_threads)
+        self._model = Model.open(path, n_threads=n_threads, n_ctx=self.n_ctx)
         self.n_vocab = self._model.n_vocab
 
     def start(self, n_ctx: int, n_seq: int, cache_type: str) -> None:

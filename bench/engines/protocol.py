@@ -46,6 +46,7 @@ class Worker:
     """
 
     n_vocab = 0  # tokens, from `load` on
+    n_ctx = 0  # positions that a sequence will hold, before `load`
 
     def about(self) -> Answer:
         """Tell `name`, `version` and `build` (what it was compiled for, in words)."""
@@ -118,6 +119,7 @@ class Worker:
         begin = time.perf_counter()
         if self._loaded != (path, n_threads):
             self._loaded = None
+            self.n_ctx = n_ctx
             self.load(path, n_threads)
             self._loaded = (path, n_threads)
         self._depths = []

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench import machine, page_cache
-from bench.load import OthersLoad, _ticks
+from bench.others import OthersLoad, _ticks
 from bench.page_cache import refresh
 from bench.progress import Progress
 
