@@ -33,7 +33,7 @@ from llamacpp.format import ModelFile
 from llamacpp.measure.report import NOTHING, markdown_table
 from llamacpp.residency import parse_size
 
-__all__ = ["Result", "disk_rate", "drop", "main"]
+__all__ = ["Result", "bytes_per_token", "disk_rate", "drop", "main"]
 
 ENGINES = ("ours", "peer-norepack")
 PIECE = 4 << 20  # bytes of a read
@@ -134,7 +134,7 @@ def _measure(args: argparse.Namespace, spec: EngineSpec, limit: int, progress: P
     progress.show(f"{limit / 2**30:g} GiB: how fast the disk reads")
     drop(args.model)
     rate = disk_rate(args.model)
-    weights = _bytes_per_token(args.model)
+    weights = bytes_per_token(args.model)
     progress.show(f"{limit / 2**30:g} GiB: {spec.name}")
     try:
         with MemoryCgroup(limit) as group, Engine(spec, timeout=3600) as engine:
@@ -172,7 +172,7 @@ def disk_rate(path: Path) -> float:
     return n * PIECE / (time.perf_counter() - began)
 
 
-def _bytes_per_token(path: Path) -> int:
+def bytes_per_token(path: Path) -> int:
     """All matrices but the embedding, of which a token reads a row."""
     with ModelFile(path) as file:
         tied = "output.weight" not in file.tensors
