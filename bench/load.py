@@ -4,8 +4,8 @@
     python -m bench.load -m model.gguf --cold --json
 
 open         `Model.open` in a process that has imported the package: header and directory
-first token  from the start of the process to its end: `llamacpp generate -n 1`, and the same through
-             llama-cpp-python's class `Llama`
+first token  from the start of the process to its end: `llamacpp generate -n 1`, and the same
+             through llama-cpp-python's class `Llama`
 cold         the same with the file dropped from the page cache, beside the time in which the disk
              reads the bytes that the token needs
 """

@@ -96,8 +96,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--engines", default=",".join(ENGINES), metavar="NAMES",
         help="of ours, peer and peer-norepack (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--peer-python", default=os.environ.get("LLAMACPP_PEER_PYTHON"),
-                        metavar="PATH", help="the interpreter that has llama-cpp-python")  # fmt: skip
+    parser.add_argument(
+        "--peer-python", default=os.environ.get("LLAMACPP_PEER_PYTHON"), metavar="PATH",
+        help="the interpreter that has llama-cpp-python",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw speed over the limit")
     args = parser.parse_args(argv)
