@@ -1,0 +1,53 @@
+"""FILE, FILE.1, FILE.2, ...: `ggml` and `ggmf` models that share out their tensors over files.
+
+A matrix is split by rows or by columns, as the machines that ran it shared its products; vectors
+are in every part whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from llamacpp.errors import FormatError
+from llamacpp.format.gguf import GGUFHeader, TensorInfo
+from llamacpp.format.legacy.header import LegacyHeader
+
+__all__ = ["check_part", "join_tensors", "other_parts"]
+
+
+def other_parts(path: Path, first: LegacyHeader) -> Iterator[Path]:
+    """Where the parts of a model must be, apart from the first."""
+    return (path.with_name(f"{path.name}.{i}") for i in range(1, first.n_parts))
+
+
+def check_part(path: Path, part: GGUFHeader, first: LegacyHeader) -> None:
+    """Check that a part belongs to the same model as the first one.
+
+    Raises:
+        FormatError: it does not.
+    """
+    if (
+        not isinstance(part, LegacyHeader)
+        or part.preamble != first.preamble
+        or _stored(part) != _stored(first)
+    ):
+        raise FormatError(
+            f"{path}: sizes, vocabulary or tensors are not those of the first part: parts of "
+            "different models are mixed"
+        )
+
+
+def _stored(part: LegacyHeader) -> dict[str, tuple[object, ...]]:
+    return {name: (info.type, info.shape) for name, info in part.tensors.items()}
+
+
+def join_tensors(first: LegacyHeader) -> dict[str, TensorInfo]:
+    """The directory of the whole model; offsets are those of the first part's share."""
+    joined = {}
+    for name, info in first.tensors.items():
+        shape = first.shapes[name]
+        rows = shape[1] if len(shape) > 1 else 1
+        joined[name] = replace(info, shape=shape, nbytes=rows * info.type.row_nbytes(shape[0]))
+    return joined
