@@ -38,8 +38,8 @@ def test_inspect_in_json_holds_everything(here, talker) -> None:
     done = here("inspect", talker, "--json")
     found = json.loads(done.stdout)
     assert sorted(found) == [
-        "alignment", "format", "metadata", "nbytes", "parameters", "parts", "path", "tensors", "types",
-        "version",
+        "alignment", "format", "metadata", "nbytes", "parameters", "parts", "path", "tensors",
+        "types", "version",
     ]  # fmt: skip
     assert found["nbytes"] == talker.stat().st_size
     with Llama(talker) as llama:
