@@ -15,10 +15,9 @@ DESCRIPTION = """\
 Make a GGUF file of a model in another format: a ggml, ggmf or ggjt file of 2023, in one part or
 several.
 
-ggml          March 2023: tokens have no scores, which are derived from their order
-ggmf          March 2023; like ggml, also in parts: FILE, FILE.1, FILE.2, ...
-ggjt v1, v2   until May 2023: blocks laid out otherwise than today
-ggjt v3       until August 2023: these run as they are, without conversion"""
+ggml, ggmf    March 2023; in parts named FILE, FILE.1, FILE.2, ...
+ggjt v1, v2   until May 2023; most blocks were laid out otherwise than today
+ggjt v3       until August 2023; these run as they are, without conversion"""
 EPILOG = """\
 examples:
   llamacpp convert ggml-model-q4_0.bin llama-7b-q4_0.gguf
@@ -41,7 +40,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="OLD", help="the model; of one in parts, the first file")
+    parser.add_argument("source", metavar="OLD", help="the file; of a model in parts, any part")
     parser.add_argument("target", metavar="NEW.gguf", help="the file to write")
     parser.add_argument("--force", action="store_true", help="replace NEW.gguf if it exists")
     group = parser.add_argument_group("what files of 2023 do not tell")

@@ -26,9 +26,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "a ggml, ggmf or ggjt file of 2023 in GGUF's terms. Only what describes the weights is "
         "read, so the size of the file does not matter.",
     )
-    parser.add_argument(
-        "file", metavar="FILE", help="the file; of a model in parts, any (of 2023: the first)"
-    )
+    parser.add_argument("file", metavar="FILE", help="the file; of a model in parts, any part")
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
     parser.set_defaults(run=run)
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from llamacpp.errors import FormatError, ModelFileError, UnsupportedError
 from llamacpp.format.gguf import GGUFHeader, TensorInfo, parse_header
 from llamacpp.format.legacy.header import LegacyHeader, is_legacy, parse_legacy
-from llamacpp.format.legacy.parts import check_part, join_tensors, other_parts
+from llamacpp.format.legacy.parts import check_part, join_tensors, part_paths
 from llamacpp.format.mapping import MappedFile
 from llamacpp.format.metadata import Metadata
 
@@ -37,7 +37,7 @@ class ModelFile:
     becomes a Python object. Any file of a model in several parts (`NAME-00001-of-0000N.gguf`)
     opens the whole model.
 
-    Files of 2023 (`ggml`, `ggmf`, `ggjt`; of several parts the first) look like GGUF files. Their
+    Files of 2023 (`ggml`, `ggmf`, `ggjt`; parts are FILE, FILE.1, ...) look like GGUF files. Their
     vocabulary is read whole, and their tensors can be mapped if they lie as today's would.
 
     Attributes:
@@ -162,11 +162,11 @@ def _open_other_part(path: Path, index: int, count: int) -> Part:
     return _open_part(path)
 
 
-def _open_old_parts(first: Part, header: LegacyHeader) -> tuple[Part, ...]:
-    """Open the rest of a model of 2023 in several parts."""
-    parts = [first]
-    for index, path in enumerate(other_parts(first.mapping.path, header), 1):
-        part = _open_other_part(path, index, header.n_parts)
+def _open_old_parts(opened: Part, header: LegacyHeader) -> tuple[Part, ...]:
+    """Complete a model of 2023, of which one part is open."""
+    parts, given = [], opened.mapping.path
+    for index, path in enumerate(part_paths(given, header.n_parts)):
+        part = opened if path == given else _open_other_part(path, index, header.n_parts)
         check_part(path, part.header, header)
         parts.append(part)
     return tuple(parts)

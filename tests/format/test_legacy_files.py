@@ -145,10 +145,13 @@ def test_others_are_refused_with_the_way_out(
 # ---- Parts ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("given", ["old.bin", "old.bin.1"])
 @pytest.mark.parametrize("family", ["ggml", "ggmf"])
-def test_parts_make_one_model(source: Path, tmp_path: Path, family: str) -> None:
+def test_any_part_opens_the_whole_model(
+    source: Path, tmp_path: Path, family: str, given: str
+) -> None:
     path = OldModel.of(source, 1).write(tmp_path / "old.bin", family, 1, n_parts=2)
-    with ModelFile(path) as file, ModelFile(source) as whole:
+    with ModelFile(tmp_path / given) as file, ModelFile(source) as whole:
         paths = [part.mapping.path for part in file.parts]
         assert paths == [path, tmp_path / "old.bin.1"]
         assert file.nbytes == sum(part.stat().st_size for part in paths)
@@ -164,6 +167,13 @@ def test_a_missing_part_is_named(source: Path, tmp_path: Path) -> None:
     (tmp_path / "old.bin.1").unlink()
     with pytest.raises(ModelFileError, match=r"old\.bin\.1: missing; it is part 2 of 2"):
         ModelFile(path)
+
+
+@pytest.mark.parametrize("name", ["1", ".1", "old.1", "old.9", "old.1.2"])
+def test_a_first_part_may_be_named_like_another(source: Path, tmp_path: Path, name: str) -> None:
+    path = OldModel.of(source, 1).write(tmp_path / name, "ggml", 0, n_parts=2)
+    with ModelFile(path) as file:
+        assert [part.mapping.path.name for part in file.parts] == [name, f"{name}.1"]
 
 
 def test_parts_of_different_models_are_refused(source: Path, tmp_path: Path) -> None:

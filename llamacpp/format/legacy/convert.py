@@ -39,7 +39,7 @@ def convert_legacy(
     the name is untouched.
 
     Args:
-        source: the file; of a model in parts, the first.
+        source: the file; of a model in parts, any part.
         target: the GGUF file to write.
         overwrite: replace the target if it exists.
         n_ctx: positions the model was trained for, which old files do not tell.

@@ -174,8 +174,7 @@ def _whole_shapes(
     for old_name, (weight, info) in found.items():
         shapes[weight.name] = whole = tuple(extents[name] for name in weight.shape)
         joined = tuple(
-            extent * n_parts if axis == weight.split else extent
-            for axis, extent in enumerate(info.shape)
+            n * n_parts if axis == weight.split else n for axis, n in enumerate(info.shape)
         )
         if joined != whole:
             times = f" in each of {n_parts} parts" if n_parts > 1 else ""
@@ -195,15 +194,15 @@ def _metadata(
 ) -> Metadata:
     """Everything that GGUF's keys have names for."""
     n_kv_head = shapes["blk.0.attn_k.weight"][1] // (sizes.n_embd // sizes.n_head)
-    # Nothing tells LLaMA 2 from 1, except that the largest of it alone shares key-value heads, and
-    # that it is younger than ggjt v2. 5e-6 in between was found to suit both (llama.cpp #2384).
-    newer = n_kv_head < sizes.n_head
-    eps = 1e-5 if newer else 5e-6 if version == 3 else 1e-6
+    # LLaMA 2 is younger than ggjt v2, and its largest model alone shares key-value heads. What else
+    # is in ggjt v3 may be either: 5e-6, between the two, was found to suit both (llama.cpp #2384).
+    is_70b = n_kv_head < sizes.n_head
+    eps = 1e-5 if is_70b else 5e-6 if version == 3 else 1e-6
     metadata = Metadata(name)
     metadata._add("general.architecture", ValueType.STRING, memoryview(b"llama"))
     integers = {
         "general.quantization_version": 2,
-        "llama.context_length": 4096 if newer else 2048,
+        "llama.context_length": 4096 if is_70b else 2048,
         "llama.embedding_length": sizes.n_embd,
         "llama.block_count": sizes.n_layer,
         "llama.feed_forward_length": shapes["blk.0.ffn_gate.weight"][1],

@@ -14,27 +14,32 @@ from llamacpp.errors import FormatError
 from llamacpp.format.gguf import GGUFHeader, TensorInfo
 from llamacpp.format.legacy.header import LegacyHeader
 
-__all__ = ["check_part", "join_tensors", "other_parts"]
+__all__ = ["check_part", "join_tensors", "part_paths"]
 
 
-def other_parts(path: Path, first: LegacyHeader) -> Iterator[Path]:
-    """Where the parts of a model must be, apart from the first."""
-    return (path.with_name(f"{path.name}.{i}") for i in range(1, first.n_parts))
+def part_paths(given: Path, count: int) -> Iterator[Path]:
+    """Where the parts of a model must be, one of which is given."""
+    first = given
+    if given.suffix[1:].isdecimal() and 0 < int(given.suffix[1:]) < count:
+        base = given.with_suffix("")
+        first = base if base.exists() else given
+    yield first
+    yield from (first.with_name(f"{first.name}.{i}") for i in range(1, count))
 
 
-def check_part(path: Path, part: GGUFHeader, first: LegacyHeader) -> None:
-    """Check that a part belongs to the same model as the first one.
+def check_part(path: Path, part: GGUFHeader, given: LegacyHeader) -> None:
+    """Check that a part belongs to the same model as the one given.
 
     Raises:
         FormatError: it does not.
     """
     if (
         not isinstance(part, LegacyHeader)
-        or part.preamble != first.preamble
-        or _stored(part) != _stored(first)
+        or part.preamble != given.preamble
+        or _stored(part) != _stored(given)
     ):
         raise FormatError(
-            f"{path}: sizes, vocabulary or tensors are not those of the first part: parts of "
+            f"{path}: sizes, vocabulary or tensors are not those of the other parts: parts of "
             "different models are mixed"
         )
 
