@@ -77,7 +77,7 @@ def _halves(values: npt.NDArray[Any], kind: OldType) -> npt.NDArray[np.float16]:
         halves = values.astype("<f2")
     if not np.isfinite(halves).all():
         raise FormatError(
-            f"a {kind.name} block has a scale that no weights have: the file is damaged, or from "
-            "before mid-March 2023, when rows were laid out in yet another way"
+            f"a {kind.name} block has a scale that no weights have: the file is damaged, or of "
+            "early March 2023, with rows laid out in yet another way, which cannot be converted"
         )
     return halves

@@ -10,7 +10,7 @@ Elements and bytes of a block, and what it holds (h: float16, f: float32):
     Q5_0    32 in 22: h d, bits, nibbles 22                      22
     Q5_1    32 in 24: h d, h m, the same 24                      24
     Q8_0    32 in 36: f d, bytes         36                      34: h d, bytes
-    K       -                            -                       256
+    Q2_K to Q6_K: ggjt v3 alone
 
 In the first column byte i of the nibbles holds the elements 2i (low) and 2i + 1 (high), in the
 others i (low) and i + 16 (high). So equal sizes may differ in meaning: only the version tells.
@@ -50,10 +50,9 @@ def _old(kind: GGMLType, nbytes: int, *, interleaved: bool) -> OldType:
     return OldType(kind.name, BlockLayout(32, nbytes), kind, interleaved)
 
 
-_FLOATS = (GGMLType.F32, GGMLType.F16)
-
 _V1: dict[int, GGMLType | OldType] = {
-    **{int(kind): kind for kind in _FLOATS},
+    0: GGMLType.F32,
+    1: GGMLType.F16,
     2: _old(GGMLType.Q4_0, 20, interleaved=True),
     3: _old(GGMLType.Q4_1, 24, interleaved=True),
     # Two of these share 32 elements, each with a scale of its own: no block of today holds that.
@@ -64,9 +63,12 @@ _V1: dict[int, GGMLType | OldType] = {
     8: _old(GGMLType.Q8_0, 36, interleaved=False),
 }
 _V2: dict[int, GGMLType | OldType] = {
-    **{int(kind): kind for kind in (*_FLOATS, GGMLType.Q5_0, GGMLType.Q5_1)},
+    0: GGMLType.F32,
+    1: GGMLType.F16,
     2: _old(GGMLType.Q4_0, 20, interleaved=False),
     3: _old(GGMLType.Q4_1, 24, interleaved=False),
+    6: GGMLType.Q5_0,
+    7: GGMLType.Q5_1,
     8: _old(GGMLType.Q8_0, 36, interleaved=False),
 }
 _V3: dict[int, GGMLType | OldType] = {
