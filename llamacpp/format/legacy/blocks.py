@@ -68,8 +68,9 @@ def _neighbours(packed: Bytes) -> Bytes:
 
 def _side_by_side(packed: Bytes) -> Bytes:
     """Interleaved nibbles in today's order: the first half of the elements low, the second high."""
-    first, second = np.split(_neighbours(packed), 2, axis=1)
-    return first | second << 4
+    low, high = np.split(_neighbours(packed), 2, axis=1)
+    both: Bytes = low | high << np.uint8(4)
+    return both
 
 
 def _halves(values: npt.NDArray[Any], kind: OldType) -> npt.NDArray[np.float16]:

@@ -61,10 +61,10 @@ def convert_legacy(
             writer.add_tensor(info.name, _target(info), info.shape)
         done, total = 0, sum(info.nbytes for info in file.tensors.values())
 
-        def rewritten(info: TensorInfo) -> Iterator[Bytes]:
+        def rewritten(info: TensorInfo) -> Iterator[memoryview]:
             nonlocal done
             for piece in _pieces(file, info):
-                yield _rewrite(file, info, piece)
+                yield _rewrite(file, info, piece).data
                 done += piece.nbytes
                 progress(done, total)
 
@@ -123,6 +123,6 @@ def _pieces(file: ModelFile, info: TensorInfo) -> Iterator[Bytes]:
 def _read(mapping: MappedFile, offset: int, size: tuple[int, int]) -> Bytes:
     """Read by ordinary reads, as the pages of a file that shrinks vanish under a map."""
     data = np.empty(size, np.uint8)
-    if mapping.read_at(offset, memoryview(data).cast("B")) != data.nbytes:
+    if mapping.read_at(offset, data.data.cast("B")) != data.nbytes:
         raise ModelFileError(f"{mapping.path}: the file became shorter while it was read")
     return data
