@@ -10,6 +10,8 @@
 #define MADV_POPULATE_READ 22 /* Linux 5.14 */
 #endif
 
+#define WILLNEED_BYTES (128 << 10) /* of more, the kernel reads the beginning only */
+
 typedef struct {
     char *begin;
     size_t n;
@@ -24,18 +26,23 @@ static pages pages_of(const void *p, size_t n) {
 static int status_of(int result) {
     if (result == 0)
         return LK_OK;
-    return errno == EFAULT || errno == EHWPOISON ? LK_ERR_BUS
+    return errno == EFAULT || errno == EHWPOISON                  ? LK_ERR_BUS
            : errno == ENOMEM || errno == EPERM || errno == EAGAIN ? LK_ERR_MEMORY
                                                                   : LK_ERR_UNSUPPORTED;
 }
 
+/* First into the cache, exactly these pages, while faults may read their neighbours too; then into
+ * the page table, which a kernel before 5.14 leaves to faults. */
 int lk_pages_fetch(const void *p, size_t n) {
     const pages at = pages_of(p, n);
-    if (madvise(at.begin, at.n, MADV_POPULATE_READ) == 0)
-        return LK_OK;
-    if (errno != EINVAL)
+    for (size_t i = 0; i < at.n; i += WILLNEED_BYTES) {
+        const size_t left = at.n - i;
+        if (madvise(at.begin + i, left < WILLNEED_BYTES ? left : WILLNEED_BYTES, MADV_WILLNEED))
+            return status_of(-1);
+    }
+    if (madvise(at.begin, at.n, MADV_POPULATE_READ) && errno != EINVAL)
         return status_of(-1);
-    return status_of(madvise(at.begin, at.n, MADV_WILLNEED)); /* an older kernel: into the cache */
+    return LK_OK;
 }
 
 int lk_pages_lock(const void *p, size_t n) {

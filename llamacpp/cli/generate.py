@@ -85,9 +85,11 @@ def _show(produced: Iterable[int], stream: TokenStream, clock: _Clock) -> None:
 
 def _positions(args: argparse.Namespace, prompt: bytes) -> int | None:
     """Positions that the run can come to; None: what the model was trained for."""
-    if args.ctx is not None or args.n_predict == -1:
-        return args.ctx
-    return len(prompt) + 1 + args.n_predict  # a token has a byte or more
+    n_predict: int = args.n_predict
+    n_ctx: int | None = args.ctx
+    if n_ctx is None and n_predict != -1:
+        n_ctx = len(prompt) + 1 + n_predict  # a token has a byte or more
+    return n_ctx
 
 
 def _prompt(args: argparse.Namespace) -> bytes:

@@ -20,6 +20,7 @@ __all__ = ["SWEEP_TOKENS", "Memory", "load_within", "mapped_in_order"]
 
 SWEEP_TOKENS = 2048  # of a prompt that share a pass over weights that come from the disk
 ROOM = 96 << 20  # for the interpreter, libraries, tokenizer and logits
+USABLE = 0.97  # of a limit: page tables and other memory of the system count as well
 DEFAULT_CTX = 2048  # positions to leave room for, where the user names no number
 
 
@@ -53,6 +54,8 @@ class Memory:
             raise InvalidArgumentError(
                 f"prefetch must be True, False or 'auto', not {self.prefetch!r}"
             )
+        if self.n_ctx is not None and not 1 <= self.n_ctx < 1 << 31:
+            raise InvalidArgumentError(f"n_ctx must be from 1 to {2**31 - 1}, not {self.n_ctx}")
 
     def limit(self) -> int | None:
         """Bytes that the process may hold; None: as many as it likes.
@@ -88,8 +91,11 @@ def load_within(file: ModelFile, memory: Memory) -> tuple[Network, Plan]:
     limit = memory.limit()
     if limit is None:
         limit = 2**63
-    chosen = plan(matrices, always, limit - _private() - _session(network.config, memory.n_ctx))
+    usable = int(limit * USABLE) - _private() - _session(network.config, memory.n_ctx)
+    chosen = plan(matrices, always, usable)
     if chosen.streamed:
+        for part in file.parts:
+            part.mapping.read_exactly()
         window = Window(chosen, file)
         network = load_network(file, {**tensors, **window.tensors})
         network.window = window

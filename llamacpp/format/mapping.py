@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from llamacpp.errors import ModelFileError
-from llamacpp.format.pages import address_of, advise_huge_pages
+from llamacpp.format.pages import address_of, advise_huge_pages, advise_no_neighbours
 
 __all__ = ["DirectFile", "MappedFile"]
 
@@ -83,6 +83,7 @@ class MappedFile:
             )
         except (OSError, ValueError) as error:
             raise ModelFileError(f"{self.path}: cannot map: {error}") from error
+        self._mapped = mapped
         advise_huge_pages(mapped)
         self.memory = memoryview(mapped).toreadonly()
         self.address = address_of(self.memory)
@@ -122,6 +123,10 @@ class MappedFile:
             ModelFileError: it cannot be opened again.
         """
         return DirectFile(self._fd, self.path)
+
+    def read_exactly(self) -> None:
+        """Let no page into memory that is not asked for, from now on."""
+        advise_no_neighbours(self._mapped)
 
     def check_unchanged(self) -> None:
         """Compare the open file's size and modification time with those at opening.

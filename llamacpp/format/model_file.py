@@ -176,10 +176,8 @@ def _open_old_parts(opened: Part, header: LegacyHeader, open_part: Opener) -> tu
     """Complete a model of 2023, of which one part is open."""
     parts, given = [], opened.mapping.path
     for index, path in enumerate(part_paths(given, header.n_parts)):
-        if path == given:
-            part = opened
-        else:
-            part = _open_other_part(path, index, header.n_parts, open_part)
+        n = header.n_parts
+        part = opened if path == given else _open_other_part(path, index, n, open_part)
         check_part(path, part.header, header)
         parts.append(part)
     return tuple(parts)

@@ -13,7 +13,7 @@ from llamacpp import ops
 from llamacpp._native import ffi
 from llamacpp.models.cache import KVCache
 from llamacpp.models.config import Config
-from llamacpp.residency import Window
+from llamacpp.residency import Window, fetch
 from llamacpp.tensors import Tensor
 
 __all__ = ["Batch", "Embedding", "Layer", "Network", "Workspace"]
@@ -141,6 +141,10 @@ class Workspace:
             [sum(tensor in passing for tensor in tensors) for tensors in block.tensors]
             for block in self.blocks
         ]
+        self._kept = [  # and those that have to be brought into memory once
+            [[t for t in tensors if t not in passing] for tensors in block.tensors]
+            for block in self.blocks
+        ]
 
     def run_blocks(self, place: Any, checkpoint: Callable[[], None]) -> None:
         """Run all blocks on the tokens of an ``lk_batch *``, with a checkpoint before each."""
@@ -150,12 +154,15 @@ class Workspace:
                 block.run(place, self.work)
             return
         with self.window.sweep():
-            for block, counts in zip(self.blocks, self._passing, strict=True):
+            for number, (block, counts) in enumerate(zip(self.blocks, self._passing, strict=True)):
                 checkpoint()
                 for i, count in enumerate(counts):
+                    if self._kept:
+                        fetch(self._kept[number][i])
                     self.window.take(count)
                     block.run_one(i, place, self.work)
                     self.window.give_back(count)
+        self._kept = []
 
     def place(self, batch: Batch) -> Any:
         """The ``lk_batch *`` of a batch: its positions and sequences; valid until the next."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from llamacpp._native import check, ffi, lib
 from llamacpp.tensors import Tensor
@@ -12,8 +12,6 @@ from llamacpp.tensors import Tensor
 __all__ = ["Prefetch"]
 
 STEP = 16 << 20  # bytes: enough for the disk to show its rate, few enough to end soon
-
-Progress = Callable[[int, int], object]
 
 
 class Prefetch:
@@ -32,25 +30,14 @@ class Prefetch:
         weakref.finalize(self, self._ended.set)
 
 
-def fetch(tensors: Sequence[Tensor], *, lock: bool = False, progress: Progress) -> None:
-    """Do the same here and now.
-
-    Args:
-        tensors: as above.
-        lock: whether pages must stay.
-        progress: called as ``progress(done, total)``, in bytes; what it raises ends the fetching.
+def fetch(tensors: Sequence[Tensor]) -> None:
+    """Bring them into memory here and now.
 
     Raises:
         ModelFileError: the file is too short, or cannot be read.
-        KernelError: the system does not let this process lock so much.
     """
-    done, total = 0, sum(tensor.nbytes for tensor in tensors)
     for tensor in tensors:
-        for at in range(0, tensor.nbytes, STEP):
-            n = min(STEP, tensor.nbytes - at)
-            check(_fetch_step(tensor, at, n, lock=lock), f"fetch {tensor.name}")
-            done += n
-            progress(done, total)
+        check(_fetch_step(tensor, 0, tensor.nbytes, lock=False), f"fetch {tensor.name}")
 
 
 def _try_to_fetch(tensors: list[Tensor], lock: bool, ended: threading.Event) -> None:
