@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from bench.limit_plot import draw
 
         draw(results, args.png)
-    print(_json(results) if args.json else _table(results))
+    print(_json(results) if args.json else _table(results), end="")
     return 0
 
 
@@ -212,7 +212,7 @@ def _table(results: list[Result]) -> str:
 
 def _json(results: list[Result]) -> str:
     rows = [{**asdict(r), "missing": r.missing, "share": r.share} for r in results]
-    return json.dumps({"machine": machine.describe(), "results": rows}, indent=1)
+    return json.dumps({"machine": machine.describe(), "results": rows}, indent=1) + "\n"
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         progress.clear()
         return 130
     progress.clear()
-    print(_json(results) if args.json else _table(results))
+    print(_json(results) if args.json else _table(results), end="")
     return 0
 
 
@@ -124,8 +124,11 @@ def _table(results: list[Result]) -> str:
 
 
 def _json(results: list[Result]) -> str:
-    return json.dumps(
-        {"machine": machine.describe(), "results": [asdict(r) for r in results]}, indent=1
+    return (
+        json.dumps(
+            {"machine": machine.describe(), "results": [asdict(r) for r in results]}, indent=1
+        )
+        + "\n"
     )
 
 

@@ -31,6 +31,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process and a session that take nothing: the limit is all for weights and window."""
+    monkeypatch.setattr(memory, "USABLE", 1.0)
     monkeypatch.setattr(memory, "_private", lambda: 0)
     monkeypatch.setattr(memory, "_session", lambda config, n_ctx: 0)
 
