@@ -59,9 +59,13 @@ class TokenLlama:
         progress: Callable[[int, int], object] | None = None,
         **options: Any,
     ) -> None:
+        given = dict(locals())
         check_options("Llama", options)
         kind = cache_type(type_k, type_v)
         self.model_path = os.fspath(model_path)
+        self._options = options | {
+            name: given[name] for name in given if name not in ("self", "model_path", "options")
+        }
         self._model: Model | None = None
         self._session: Session | None = None
         self._tokenizer: Tokenizer | None = None
@@ -76,6 +80,10 @@ class TokenLlama:
         )  # fmt: skip
         self._file = self._model.file
         self._session = self._model.session(n_ctx or None, n_batch=n_batch, cache_type=kind)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle path and options, never weights: who unpickles it opens the file again."""
+        return _reopen, (type(self), os.path.abspath(self.model_path), self._options)  # noqa: PTH100
 
     # ---- tokens -------------------------------------------------------------------------------
 
@@ -309,3 +317,7 @@ def _as_id(token: Any) -> Any:
 
 def _or_none(token: int | None) -> int:
     return -1 if token is None else token
+
+
+def _reopen(kind: type[_Self], path: str, options: dict[str, Any]) -> _Self:
+    return kind(path, **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -183,6 +184,10 @@ class Model:
         if self._prefetch is None:
             self._prefetch = Prefetch(mapped_in_order(self.network), lock=self._memory.mlock)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle path and options, never weights: who unpickles it opens the file again."""
+        return _reopen, (self.file.path.absolute(), self.n_threads, self._memory)
+
     def close(self) -> None:
         """Let go of the file. Running sessions keep the mapping alive until they end."""
         if self._file is not None:
@@ -199,3 +204,7 @@ class Model:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _reopen(path: Path, n_threads: int, memory: Memory) -> Model:
+    return Model.open(path, n_threads=n_threads, **vars(memory))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -186,3 +187,22 @@ def test_progress_can_end_the_opening(path: Path) -> None:
 def test_how_weights_come_changes_no_result(path: Path, options: dict[str, Any]) -> None:
     with Model.open(path) as plain, Model.open(path, **options) as other:
         np.testing.assert_array_equal(plain.session().eval(TOKENS), other.session().eval(TOKENS))
+
+
+def test_pickles_carry_the_path_and_the_options(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
+    with (
+        Model.open(path.name, n_threads=1, memory_limit="3G") as model,
+        Llama(path.name, n_ctx=64, seed=3, type_k="f32", type_v="f32", n_gpu_layers=-1) as llama,
+    ):
+        pickled = pickle.dumps((model, llama))
+        assert len(pickled) < 2000
+        want = model.session().eval(TOKENS)
+    monkeypatch.chdir(tmp_path)
+    other, again = pickle.loads(pickled)
+    with other, again:
+        assert other.n_threads == 1
+        np.testing.assert_array_equal(other.session().eval(TOKENS), want)
+        assert again.n_ctx() == 64
