@@ -15,8 +15,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from bench import machine, page_cache, standard
 from llamacpp import Model
@@ -112,10 +114,11 @@ def _child(path: Path, n_threads: int, advise: bool) -> dict[str, int]:
 
 def evaluate(path: str, n_threads: str, advise: str) -> None:
     """Evaluate two tokens and print the faults of each, as JSON; nothing else may have run yet."""
-    if not int(advise):
-        mapping.advise_huge_pages = lambda mapped: None
-    counts = {}
-    with Model.open(path, n_threads=int(n_threads)) as model:
+    counts = dict[str, int]()
+    unadvised = mock.patch.object(mapping, "advise_huge_pages")
+    with nullcontext() if int(advise) else unadvised:
+        model = Model.open(path, n_threads=int(n_threads))
+    with model:
         session = model.session(16)
         for name in ("first", "second"):
             before = page_faults()

@@ -75,7 +75,8 @@ def _looks(
     ]
     read, there = np.broadcast_arrays(*found)
     states = [read == 1, read > 0, there == 1, there > 0]
-    return np.select(states, list(range(REST)), REST).tolist()
+    looks: list[int] = np.select(states, list(range(REST)), REST).tolist()
+    return looks
 
 
 def _whole(looks: list[int]) -> int | None:
