@@ -46,7 +46,7 @@ class MemoryReport:
             f"page cache    {cached} of {_size(self.nbytes)} of tensors",
             f"page faults   {self.minor_faults:,} minor, {self.major_faults:,} major",
         ]
-        if self.evicted:
+        if self.evicted is not None:
             lines.append(f"evicted       {_size(self.evicted)} that more memory would have kept")
         return "\n".join(lines)
 

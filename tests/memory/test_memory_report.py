@@ -34,7 +34,7 @@ def test_faults_go_on(model: Model) -> None:
 def test_it_says_so_in_words(model: Model) -> None:
     report = replace(
         model.memory_report(), private=1_500_000, shared=20_000_000, proportional=None,
-        minor_faults=1234, major_faults=5, nbytes=30_000_000, resident=25_000_000, evicted=0,
+        minor_faults=1234, major_faults=5, nbytes=30_000_000, resident=25_000_000, evicted=None,
     )  # fmt: skip
     assert str(report).splitlines() == [
         "private       1.5 MB: KV cache, scratch, the interpreter",
