@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import cast
 
 from llamacpp.errors import InvalidArgumentError
 from llamacpp.format.model_file import ModelFile
@@ -83,13 +84,14 @@ def map_tensors(file: ModelFile) -> dict[str, Tensor]:
 
     Raises:
         ModelFileError: the model file was closed.
+        UnsupportedError: it is a file of 2023 that has to be converted.
     """
     tensors = {}
     for name, info in file.tensors.items():
         mapping = file.mapping(info.part)
         tensors[name] = Tensor(
             name,
-            info.type,
+            cast(GGMLType, info.type),  # a file with any other gives no mapping
             info.shape,
             mapping.address + info.offset,
             info.nbytes,

@@ -25,6 +25,7 @@ examples:
   llamacpp generate -m model.gguf -f prompt.txt -n 100 --temp 0 > answer.txt
   llamacpp chat -m model.gguf
   llamacpp inspect model.gguf
+  llamacpp convert ggml-model-q4_0.bin model.gguf
   llamacpp bench -m model.gguf
 
 environment:
@@ -45,7 +46,7 @@ class _Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line, as the docs and tests see it."""
     # Here, because these load the compiled core, which may refuse LLAMACPP_ISA: see `main`.
-    from llamacpp.cli import bench, chat, cpu, generate, inspect, memory, tokenize
+    from llamacpp.cli import bench, chat, convert, cpu, generate, inspect, memory, tokenize
 
     parser = _Parser(
         prog="llamacpp",
@@ -55,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"llamacpp {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (generate, chat, inspect, tokenize, bench, memory, cpu):
+    for command in (generate, chat, inspect, tokenize, convert, bench, memory, cpu):
         command.add_parser(commands)
     return parser
 

@@ -22,10 +22,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "inspect",
         help="show a file's metadata and tensors",
-        description="Show the metadata, the tensors, and the sizes per type of a GGUF file. "
-        "Only the header is read, so the size of the file does not matter.",
+        description="Show the metadata, the tensors, and the sizes per type of a GGUF file, or of "
+        "a ggml, ggmf or ggjt file of 2023 in GGUF's terms. Only what describes the weights is "
+        "read, so the size of the file does not matter.",
     )
-    parser.add_argument("file", metavar="FILE", help="GGUF file; of a model in parts, any part")
+    parser.add_argument("file", metavar="FILE", help="the file; of a model in parts, any part")
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
     parser.set_defaults(run=run)
 
@@ -54,6 +55,7 @@ def _as_json(file: ModelFile) -> dict[str, Any]:
     totals = _totals(file)
     return {
         "path": str(file.path),
+        "format": file.format,
         "version": file.version,
         "alignment": file.alignment,
         "parts": len(file.parts),
@@ -88,7 +90,7 @@ def _plain(value: Any) -> Any:
 def _print(file: ModelFile) -> None:
     parts = f" in {len(file.parts)} parts" if len(file.parts) > 1 else ""
     path = printable(str(file.path))
-    print(f"{path}: GGUF v{file.version}, {_size(file.nbytes)}{parts}\n\nmetadata")
+    print(f"{path}: {file.format}, {_size(file.nbytes)}{parts}\n\nmetadata")
     for key, value in file.metadata.items():
         print(f"  {printable(key)} = {_short(value)}")
     print("\ntensors")

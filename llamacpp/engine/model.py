@@ -37,7 +37,7 @@ class Model:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, n_threads: int | None = None) -> Model:
-        """Open a GGUF file; of a model in parts, any part.
+        """Open a GGUF file, of a model in parts any part; or a `ggjt` file of 2023.
 
         Args:
             path: the file.
@@ -46,7 +46,8 @@ class Model:
 
         Raises:
             ModelFileError: a file is missing, unreadable, or (FormatError) not as it should be.
-            UnsupportedError: an architecture, weight type or option that we do not run.
+            UnsupportedError: an architecture, weight type or option that we do not run, or a file
+                of 2023 that has to be converted.
         """
         file = ModelFile(path)
         try:

@@ -22,6 +22,7 @@ from typing import NoReturn
 
 from llamacpp.errors import UnsupportedError
 from llamacpp.format.header import ByteSource, HeaderBytes, quote
+from llamacpp.format.legacy.layouts import OldType
 from llamacpp.format.metadata import Metadata, MetadataArray, NumericArray, StringArray
 from llamacpp.format.sniff import describe_foreign
 from llamacpp.format.strings import walk_strings
@@ -53,7 +54,7 @@ class TensorInfo:
 
     Attributes:
         name: unique in the model.
-        type: storage type of the elements.
+        type: storage type of the elements; an `OldType` only in files of 2023 to be converted.
         shape: extents in file order, fastest first: `shape[0]` is the length of a row.
         offset: position of the first byte, from the start of its file.
         nbytes: size of the data.
@@ -61,7 +62,7 @@ class TensorInfo:
     """
 
     name: str
-    type: GGMLType
+    type: GGMLType | OldType
     shape: tuple[int, ...]
     offset: int
     nbytes: int
@@ -85,6 +86,11 @@ class GGUFHeader:
     metadata: Metadata
     tensors: dict[str, TensorInfo]
     data_offset: int
+
+    @property
+    def label(self) -> str:
+        """Name and version of the format."""
+        return f"GGUF v{self.version}"
 
 
 def parse_header(source: ByteSource) -> GGUFHeader:

@@ -1,4 +1,4 @@
-"""A model on disk: one GGUF file, or several that make up one model."""
+"""A model on disk: one file, or several that make up one model."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
-from llamacpp.errors import FormatError, ModelFileError
+from llamacpp.errors import FormatError, ModelFileError, UnsupportedError
 from llamacpp.format.gguf import GGUFHeader, TensorInfo, parse_header
+from llamacpp.format.legacy.header import LegacyHeader, is_legacy, parse_legacy
+from llamacpp.format.legacy.parts import check_part, join_tensors, part_paths
 from llamacpp.format.mapping import MappedFile
 from llamacpp.format.metadata import Metadata
 
@@ -35,12 +37,16 @@ class ModelFile:
     becomes a Python object. Any file of a model in several parts (`NAME-00001-of-0000N.gguf`)
     opens the whole model.
 
+    Files of 2023 (`ggml`, `ggmf`, `ggjt`; parts are FILE, FILE.1, ...) look like GGUF files. Their
+    vocabulary is read whole, and their tensors can be mapped if they lie as today's would.
+
     Attributes:
         path: as given.
         parts: the files, in order.
         metadata: the key-value pairs of the (first) file.
         tensors: every tensor of every part by name; offsets count from the start of its part.
-        version: GGUF version of the (first) file: 1, 2 or 3.
+        format: name and version of the format, as "GGUF v3" or "ggjt v1".
+        version: of the format; 0 where it has none.
         alignment: of tensor offsets in the (first) file, in bytes.
         nbytes: size of all files together.
     """
@@ -57,16 +63,13 @@ class ModelFile:
         self.parts = _open_parts(self.path)
         first = self.parts[0].header
         self.metadata: Metadata = first.metadata
+        self.format = first.label
         self.version = first.version
         self.alignment = first.alignment
         self.nbytes = sum(part.mapping.nbytes for part in self.parts)
-        self.tensors: dict[str, TensorInfo] = {}
-        for index, part in enumerate(self.parts):
-            for name, info in part.header.tensors.items():
-                if name in self.tensors:
-                    raise FormatError(f"{part.mapping.path}: tensor {name!r} is in two parts")
-                self.tensors[name] = replace(info, part=index) if index else info
-        _check_tensor_count(self.parts, len(self.tensors))
+        self.tensors: dict[str, TensorInfo] = (
+            join_tensors(first) if isinstance(first, LegacyHeader) else _directory(self.parts)
+        )
 
     def check_unchanged(self) -> None:
         """Raise ModelFileError if a file was written to or cut short since it was opened."""
@@ -87,10 +90,18 @@ class ModelFile:
 
         Raises:
             ModelFileError: the model file was closed.
+            UnsupportedError: the tensors do not lie as today's would.
         """
         if self.closed:
             raise ModelFileError(f"{self.path}: the model file is closed")
-        return self.parts[part].mapping
+        opened = self.parts[part]
+        if isinstance(opened.header, LegacyHeader) and opened.header.obstacle:
+            raise UnsupportedError(
+                f"{self.path}: this {self.format} file cannot run in place, as "
+                f"{opened.header.obstacle}; make a GGUF file of it: "
+                f"llamacpp convert {self.path} NEW.gguf"
+            )
+        return opened.mapping
 
     def __enter__(self) -> ModelFile:
         return self
@@ -110,7 +121,7 @@ class ModelFile:
 
 def _open_part(path: Path) -> Part:
     mapping = MappedFile(path)
-    part = Part(mapping, parse_header(mapping))
+    part = Part(mapping, parse_legacy(mapping) if is_legacy(mapping) else parse_header(mapping))
     mapping.check_unchanged()  # what was parsed is what is mapped
     return part
 
@@ -119,6 +130,8 @@ def _open_parts(path: Path) -> tuple[Part, ...]:
     """Open `path`, and the rest of the model if it is one of several parts."""
     name = _PART_NAME.fullmatch(path.name)
     opened = _open_part(path)
+    if isinstance(opened.header, LegacyHeader):
+        return _open_old_parts(opened, opened.header)
     count = opened.header.metadata.integer("split.count", 1)
     if count <= 1:  # an ordinary file, whatever its name
         return (opened,)
@@ -137,14 +150,38 @@ def _open_parts(path: Path) -> tuple[Part, ...]:
     parts = []
     for index in range(count):
         part_path = path.with_name(f"{name['prefix']}-{index + 1:05d}-of-{count:05d}.gguf")
-        if index != given and not part_path.exists():
-            raise ModelFileError(
-                f"{part_path}: missing; it is part {index + 1} of {count} of the model"
-            )
-        part = opened if index == given else _open_part(part_path)
+        part = opened if index == given else _open_other_part(part_path, index, count)
         _check_place(part, index, count)
         parts.append(part)
     return tuple(parts)
+
+
+def _open_other_part(path: Path, index: int, count: int) -> Part:
+    if not path.exists():
+        raise ModelFileError(f"{path}: missing; it is part {index + 1} of {count} of the model")
+    return _open_part(path)
+
+
+def _open_old_parts(opened: Part, header: LegacyHeader) -> tuple[Part, ...]:
+    """Complete a model of 2023, of which one part is open."""
+    parts, given = [], opened.mapping.path
+    for index, path in enumerate(part_paths(given, header.n_parts)):
+        part = opened if path == given else _open_other_part(path, index, header.n_parts)
+        check_part(path, part.header, header)
+        parts.append(part)
+    return tuple(parts)
+
+
+def _directory(parts: tuple[Part, ...]) -> dict[str, TensorInfo]:
+    """The tensors of all parts, each of which is in one of them."""
+    tensors: dict[str, TensorInfo] = {}
+    for index, part in enumerate(parts):
+        for name, info in part.header.tensors.items():
+            if name in tensors:
+                raise FormatError(f"{part.mapping.path}: tensor {name!r} is in two parts")
+            tensors[name] = replace(info, part=index) if index else info
+    _check_tensor_count(parts, len(tensors))
+    return tensors
 
 
 def _check_place(part: Part, index: int, count: int) -> None:

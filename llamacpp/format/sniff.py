@@ -6,9 +6,6 @@ __all__ = ["describe_foreign"]
 
 # The first four bytes, as they lie in the file (a little-endian u32).
 _LEGACY = {
-    b"lmgg": "an unversioned ggml model of early 2023",
-    b"fmgg": "a ggmf model of March 2023",
-    b"tjgg": "a ggjt model of 2023",
     b"algg": "a ggla LoRA adapter",
     b"nsgg": "a ggsn session, not a model",
 }

@@ -48,15 +48,24 @@ class GGUFWriter:
     an exception (or at `close`); until then, and after any failure, the name is untouched.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, alignment: int = DEFAULT_ALIGNMENT) -> None:
-        """Prepare to write `path`, which is replaced if it exists.
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        alignment: int = DEFAULT_ALIGNMENT,
+        overwrite: bool = True,
+    ) -> None:
+        """Prepare to write `path`.
 
         Args:
             path: the file to write.
             alignment: tensors start at multiples of it: a power of two from 8 to 1 MiB.
+            overwrite: replace the file if it exists. Otherwise an existing one is an error, now
+                and when the new file is complete.
 
         Raises:
             InvalidArgumentError: the alignment is not such a number.
+            ModelFileError: the path may not be replaced.
         """
         if not MIN_ALIGNMENT <= alignment <= MAX_ALIGNMENT or alignment & (alignment - 1):
             raise InvalidArgumentError(
@@ -65,6 +74,8 @@ class GGUFWriter:
             )
         self.path = Path(path)
         self.alignment = alignment
+        self.overwrite = overwrite
+        self._check_free()
         self._entries: dict[str, bytes] = {}
         self._tensors: dict[str, TensorInfo] = {}
         self._todo: Iterator[TensorInfo] = iter(())
@@ -176,6 +187,7 @@ class GGUFWriter:
                     f"tensor {self._next.name!r} was added, but its data was not written"
                 )
             os.fsync(self._fd)
+            self._check_free()
             self._release()  # some file systems report a full disk only here
             self._temporary.replace(self.path)
         except OSError as error:
@@ -208,6 +220,12 @@ class GGUFWriter:
             self.close()
         else:
             self.abandon()
+
+    def _check_free(self) -> None:
+        if self.path.is_dir():
+            raise ModelFileError(f"{self.path}: cannot write: Is a directory")
+        if not self.overwrite and os.path.lexists(self.path):
+            raise ModelFileError(f"{self.path}: exists already, and is left as it is")
 
     def _check_declaring(self) -> None:
         if self._closed:

@@ -38,8 +38,8 @@ def test_inspect_in_json_holds_everything(here, talker) -> None:
     done = here("inspect", talker, "--json")
     found = json.loads(done.stdout)
     assert sorted(found) == [
-        "alignment", "metadata", "nbytes", "parameters", "parts", "path", "tensors", "types",
-        "version",
+        "alignment", "format", "metadata", "nbytes", "parameters", "parts", "path", "tensors",
+        "types", "version",
     ]  # fmt: skip
     assert found["nbytes"] == talker.stat().st_size
     with Llama(talker) as llama:
@@ -165,7 +165,9 @@ def test_cpu_names_the_levels_and_the_one_in_use(run) -> None:
     assert wrong.stderr.count(b"\n") == 1
 
 
-@pytest.mark.parametrize("command", ["", "generate", "chat", "inspect", "tokenize", "bench", "cpu"])
+@pytest.mark.parametrize(
+    "command", ["", "generate", "chat", "inspect", "tokenize", "convert", "bench", "cpu"]
+)
 def test_every_command_explains_itself(here, command) -> None:
     done = here(*command.split(), "--help")
     assert (done.returncode, done.stderr) == (0, b"")

@@ -36,9 +36,6 @@ GOOD = model({"k": 1}, {"t": (GGMLType.F32, [8], bytes(32))})
 NOT_GGUF = {
     "garbage": (b"ABCDEFGH" * 8, r"not a GGUF file: it starts with b'ABCD' instead of b'GGUF'"),
     "one byte": (b"G", r"it starts with b'G' instead of"),
-    "ggml": (b"lmgg" + bytes(60), "an unversioned ggml model of early 2023"),
-    "ggmf": (b"fmgg" + bytes(60), "a ggmf model of March 2023"),
-    "ggjt": (b"tjgg" + bytes(60), r"a ggjt model of 2023 \(magic b'tjgg'\)"),
     "ggla": (b"algg" + bytes(60), "a ggla LoRA adapter"),
     "ggsn": (b"nsgg" + bytes(60), "a ggsn session, not a model"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid", "run `git lfs pull`"),

@@ -237,6 +237,24 @@ def test_an_unwritable_place_is_a_model_file_error(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["folder"]
 
 
+def test_a_file_that_exists_is_replaced_only_if_that_is_wanted(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    GGUFWriter(path, overwrite=False).close()
+    empty = path.read_bytes()
+    with pytest.raises(ModelFileError, match=r"m\.gguf: exists already"):
+        GGUFWriter(path, overwrite=False)
+    path.unlink()
+    with (
+        pytest.raises(ModelFileError, match=r"m\.gguf: exists already"),
+        GGUFWriter(path, overwrite=False),
+    ):
+        path.write_bytes(b"of another")
+    assert path.read_bytes() == b"of another"
+    GGUFWriter(path).close()
+    assert path.read_bytes() == empty
+    assert names_in(tmp_path) == ["m.gguf"]
+
+
 def test_nothing_can_be_added_once_data_is_written(tmp_path: Path) -> None:
     with GGUFWriter(tmp_path / "m.gguf") as writer:
         writer.add_tensor("t", GGMLType.F32, (2,))
