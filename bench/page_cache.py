@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["refresh"]
+__all__ = ["drop", "huge_bytes", "read_small", "refresh"]
 
 _STEP = 64 << 20  # bytes read between two reports of progress
 _MADV_POPULATE_READ = 22  # Linux 5.14; Python does not name it before 3.14
@@ -43,17 +43,38 @@ def refresh(
     if nbytes > _available() * 0.8:
         return {"skipped": "the file is larger than the memory that is free"}
     begin = time.perf_counter()
+    drop(path)
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), nbytes, mmap.MAP_SHARED, mmap.PROT_READ) as mapping,
+    ):
+        with contextlib.suppress(OSError):  # a kernel without huge pages
+            mapping.madvise(mmap.MADV_HUGEPAGE)
+        for start in range(0, nbytes, _STEP):
+            _touch(mapping, start, min(_STEP, nbytes - start))
+            progress(min(start + _STEP, nbytes), nbytes)
+        huge = huge_bytes(path)
+    return {"nbytes": nbytes, "huge_bytes": huge, "seconds": time.perf_counter() - begin}
+
+
+def drop(path: Path) -> None:
+    """Drop a file from the page cache. What other processes map of it stays where it is."""
     with path.open("rb") as file:
         os.fsync(file.fileno())  # what is not on disk cannot be dropped
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        with mmap.mmap(file.fileno(), nbytes, mmap.MAP_SHARED, mmap.PROT_READ) as mapping:
-            with contextlib.suppress(OSError):  # a kernel without huge pages
-                mapping.madvise(mmap.MADV_HUGEPAGE)
-            for start in range(0, nbytes, _STEP):
-                _touch(mapping, start, min(_STEP, nbytes - start))
-                progress(min(start + _STEP, nbytes), nbytes)
-            huge = _huge_bytes(path)
-    return {"nbytes": nbytes, "huge_bytes": huge, "seconds": time.perf_counter() - begin}
+
+
+def read_small(path: Path) -> None:
+    """Drop a file and read it into the page cache as single pages, as all file systems once did.
+
+    Read-ahead, which makes larger pieces, is off where random access is announced.
+    """
+    drop(path)
+    with path.open("rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        buffer = bytearray(1 << 20)
+        while file.readinto(buffer):
+            pass
 
 
 def _touch(mapping: mmap.mmap, start: int, length: int) -> None:
@@ -72,7 +93,7 @@ def _available() -> float:
     return float("inf")
 
 
-def _huge_bytes(path: Path) -> int | None:
+def huge_bytes(path: Path) -> int | None:
     """Bytes of this process's mappings of a file that are huge pages."""
     try:
         lines = Path("/proc/self/smaps").read_text(encoding="utf-8", errors="replace").splitlines()

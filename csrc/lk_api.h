@@ -215,6 +215,29 @@ int lk_probe_read(const lk_span *spans, int n_spans, int n_streams, int n_thread
  * *products counts the multiply-adds of all threads together. */
 int lk_probe_int8(int64_t rounds, int n_threads, double *seconds, double *products);
 
+/* ---- pages of mapped files ------------------------------------------------------------------ */
+
+/* resident[i]: whether the page cache holds page i of memory that begins at a page. */
+int lk_pages_resident(const void *memory, size_t n_bytes, uint8_t *resident);
+/* Pages of a file that left the page cache so recently that more memory would have kept them.
+   LK_ERR_UNSUPPORTED before Linux 6.5, and where this is not told. */
+int lk_file_evicted(int fd, uint64_t *pages);
+
+typedef struct lk_trace lk_trace; /* notes which pages of read-only memory are touched */
+
+/*
+ * Notes first touches, by any thread, of memory that begins at a page, until lk_trace_end, which
+ * leaves it readable. Nobody else may touch the memory while a trace is reset or ended. Until the
+ * last trace ends SIGSEGV is handled here; what is no touch of theirs goes to the handler before.
+ * LK_ERR_ARGUMENT: another trace has some of these pages.
+ */
+int lk_trace_start(const lk_span *spans, int n_spans, lk_trace **out);
+int lk_trace_reset(lk_trace *trace); /* as if nothing had been touched */
+/* touched[i]: whether page i was, counted on over the spans. LK_ERR_MEMORY: the touched pieces were
+   more than the system keeps apart (vm.max_map_count), so that some were not noted. */
+int lk_trace_read(const lk_trace *trace, uint8_t *touched);
+void lk_trace_end(lk_trace *trace);
+
 /* ---- tokenizer ----------------------------------------------------------------------------- */
 
 /* An array of strings as a GGUF header holds it: each a little-endian length, then its bytes. */

@@ -12,10 +12,10 @@
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <string.h>
 #include <time.h>
 
+#include "signals.h"
 #include "target.h"
 
 #define SPIN_NS 1000000 /* how long a worker outwaits the gap to the next op */
@@ -92,13 +92,7 @@ static struct sigaction previous_bus;
 static void on_bus(int signal, siginfo_t *info, void *context) {
     if (guard)
         siglongjmp(*guard, 1);
-    /* Not ours: hand it on, or let the default action take it when the access repeats. */
-    if (previous_bus.sa_flags & SA_SIGINFO)
-        previous_bus.sa_sigaction(signal, info, context);
-    else if (previous_bus.sa_handler != SIG_DFL && previous_bus.sa_handler != SIG_IGN)
-        previous_bus.sa_handler(signal);
-    else
-        sigaction(SIGBUS, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
+    lk_hand_on(&previous_bus, signal, info, context);
 }
 
 /* Other libraries may take SIGBUS over after us, so whoever starts a run looks again. */

@@ -28,7 +28,7 @@ ORDER = (
     "cli",
 )
 # What hangs off the main line, and what it hangs on; from "engine" on, all may use it.
-ASIDE = {"tokenizer": {"format"}, "chat": {"tokenizer"}}
+ASIDE = {"tokenizer": {"format"}, "chat": {"tokenizer"}, "memory": {"format"}}
 EVERYWHERE = {"errors", "_native"}
 
 MAX_LINES = {".c": 500, ".h": 500, ".inc": 500, ".py": 400, ".pyi": 400, ".sh": 400}

@@ -66,7 +66,7 @@ def test_every_error_is_public() -> None:
         (
             "Model",
             "open session tokenizer metadata config n_vocab weights chat_format close"
-            " copied_weight_bytes __enter__ __exit__",
+            " copied_weight_bytes memory_report __enter__ __exit__",
         ),
         (
             "Session",

@@ -18,6 +18,7 @@ from llamacpp import (
     bundled_model,
 )
 from llamacpp.api.schema import ChatChunk, ChatCompletion, Completion, CompletionLogprobs
+from llamacpp.memory import MemoryReport
 from llamacpp.tokenizer import Tokenizer
 
 
@@ -75,6 +76,7 @@ def engine() -> None:
         session = model.session(n_ctx=512)
         assert_type(session, Session)
         assert_type(model.tokenizer, Tokenizer | None)
+        assert_type(model.memory_report(), MemoryReport)
         assert_type(session.eval([1], "all"), npt.NDArray[np.float32])
         assert_type(session.eval([1], None), None)
         params = SamplingParams(temperature=0.5, seed=1)

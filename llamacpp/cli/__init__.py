@@ -46,7 +46,7 @@ class _Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line, as the docs and tests see it."""
     # Here, because these load the compiled core, which may refuse LLAMACPP_ISA: see `main`.
-    from llamacpp.cli import bench, chat, convert, cpu, generate, inspect, tokenize
+    from llamacpp.cli import bench, chat, convert, cpu, generate, inspect, memory, tokenize
 
     parser = _Parser(
         prog="llamacpp",
@@ -56,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"llamacpp {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (generate, chat, inspect, tokenize, convert, bench, cpu):
+    for command in (generate, chat, inspect, tokenize, convert, bench, memory, cpu):
         command.add_parser(commands)
     return parser
 

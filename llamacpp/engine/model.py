@@ -20,6 +20,7 @@ from llamacpp.tokenizer import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     from llamacpp.chat import ChatFormat, ChatTemplate
+    from llamacpp.memory import MemoryReport
 
 __all__ = ["Model"]
 
@@ -156,6 +157,16 @@ class Model:
             if tensor.name not in passing
             and not any(low <= tensor.address <= high - tensor.nbytes for low, high in spans)
         )
+
+    def memory_report(self) -> MemoryReport:
+        """What this process holds in memory, and what of each tensor the page cache holds.
+
+        Raises:
+            ModelFileError: the model was closed.
+        """
+        from llamacpp.memory import memory_report
+
+        return memory_report(self.file)
 
     def session(
         self, n_ctx: int | None = None, *, n_threads: int | None = None, **options: Any

@@ -95,6 +95,10 @@ class MappedFile:
         """The path, for messages."""
         return str(self.path)
 
+    def fileno(self) -> int:
+        """The open file's descriptor, valid as long as this object is."""
+        return self._fd
+
     def read_at(self, offset: int, into: memoryview) -> int:
         """Fill `into` by an ordinary read at `offset`; return the number of bytes read.
 

@@ -14,9 +14,9 @@ from llamacpp.errors import InvalidArgumentError
 from llamacpp.format.types import FILE_TYPES
 from llamacpp.measure.limits import int8_peak, read_bandwidth
 from llamacpp.measure.machine import cpu_model
-from llamacpp.measure.memory import process_memory
 from llamacpp.measure.speed import Runner, Test, touch
 from llamacpp.measure.work import kv_bytes, operations_per_token, weight_bytes_per_token
+from llamacpp.memory.process import process_memory
 
 __all__ = ["Result", "benchmark", "model_type"]
 

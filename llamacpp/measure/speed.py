@@ -17,8 +17,8 @@ from llamacpp import ops
 from llamacpp.engine import Model, Session
 from llamacpp.errors import InvalidArgumentError
 from llamacpp.measure.limits import spans
-from llamacpp.measure.memory import available_memory
 from llamacpp.measure.work import kv_bytes, operations_per_token, weight_bytes_per_token
+from llamacpp.memory.process import available_memory
 from llamacpp.models.cache import KVCache
 
 __all__ = [

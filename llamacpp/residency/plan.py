@@ -64,7 +64,7 @@ def plan(matrices: Sequence[Tensor], always: Iterable[Tensor], budget: int) -> P
         least = needed + SLOTS * slot
         raise InvalidArgumentError(
             f"{budget / 2**20:.0f} MiB are left for weights, but {least / 2**20:.0f} MiB are the"
-            " least: a window, and what every token needs; raise memory_limit, or take a smaller"
+            " least: a window, and what every token needs; raise memory_limit, or ask for a smaller"
             " n_ctx"
         )
     streamed, passed, chosen = [], 0, 0

@@ -21,9 +21,9 @@ from llamacpp.tensors import map_tensors
 SMALL = model({"k": 1}, {"t": (GGMLType.F32, [2], struct.pack("<2f", 1, 2))})
 
 
-def large_file(path: Path, header_strings: int = 0) -> Path:
-    """Write a sparse 64 MiB file of one tensor."""
-    n = 16 << 20
+def large_file(path: Path, header_strings: int = 0, nbytes: int = 64 << 20) -> Path:
+    """Write a sparse file of one tensor."""
+    n = nbytes // 4
     tokens = [f"token {i}" for i in range(header_strings)]
     data = model({"words": tokens} if tokens else {}, {"t": (GGMLType.F32, [1], bytes(4))})
     one, many = struct.pack("<IQ", 1, 1), struct.pack("<IQ", 1, n)

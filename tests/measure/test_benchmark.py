@@ -13,9 +13,9 @@ from llamacpp._native import active_level
 from llamacpp.errors import InvalidArgumentError
 from llamacpp.measure import benchmark as module
 from llamacpp.measure.benchmark import benchmark, model_type
-from llamacpp.measure.memory import Memory
 from llamacpp.measure.speed import Runner, Test
 from llamacpp.measure.work import kv_bytes, operations_per_token, weight_bytes_per_token
+from llamacpp.memory.process import Memory
 from tests.random_models import write_random_model
 
 

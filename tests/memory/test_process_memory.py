@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llamacpp.measure import memory
+from llamacpp.memory import process as memory
 
 MiB = 1 << 20
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")

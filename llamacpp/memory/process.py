@@ -8,12 +8,21 @@ them at the moment, for the next one that opens the model finds them there.
 
 from __future__ import annotations
 
+import resource
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Memory", "available_memory", "process_memory"]
+__all__ = [
+    "Faults",
+    "Memory",
+    "available_memory",
+    "page_faults",
+    "process_memory",
+    "proportional_memory",
+]
 
 _STATUS = Path("/proc/self/status")
+_ROLLUP = Path("/proc/self/smaps_rollup")
 _MEMINFO = Path("/proc/meminfo")
 
 
@@ -30,6 +39,17 @@ class Memory:
     shared: int
 
 
+@dataclass(frozen=True)
+class Faults:
+    """Page faults: of memory that was there (minor), or that a disk had to deliver (major)."""
+
+    minor: int
+    major: int
+
+    def __sub__(self, other: Faults) -> Faults:
+        return Faults(self.minor - other.minor, self.major - other.major)
+
+
 def process_memory() -> Memory | None:
     """What this process holds now; None where the system does not tell."""
     sizes = _sizes(_STATUS)
@@ -37,6 +57,20 @@ def process_memory() -> Memory | None:
         return Memory(sizes["RssAnon"], sizes["RssFile"] + sizes["RssShmem"])
     except KeyError:
         return None
+
+
+def proportional_memory() -> int | None:
+    """Bytes that this process holds, each page divided by the processes that map it (Pss).
+
+    None where the system does not tell. Linux looks at every mapped page to tell.
+    """
+    return _sizes(_ROLLUP).get("Pss")
+
+
+def page_faults() -> Faults:
+    """The faults of this process since it began, of all its threads."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return Faults(usage.ru_minflt, usage.ru_majflt)
 
 
 def available_memory() -> int | None:
