@@ -46,7 +46,7 @@ class Worker:
     """
 
     n_vocab = 0  # tokens, from `load` on
-    n_ctx = 0  # positions that a sequence will hold, before `load`
+    n_ctx: Any = None  # positions that a sequence will hold, before `load`, if that is known
 
     def about(self) -> Answer:
         """Tell `name`, `version` and `build` (what it was compiled for, in words)."""

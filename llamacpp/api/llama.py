@@ -43,8 +43,8 @@ class Llama(TokenLlama):
         use_mlock: whether the system is asked to keep the weights in memory.
         memory_limit: what the process may hold, bytes or text such as "6G"; weights beyond it are
             read from the file for every pass. "auto": what cgroup and machine leave; None: none.
-        prefetch: whether a thread fetches the weights: True, "auto" (when they are first needed) or
-            False (they come as they are touched).
+        prefetch: whether a thread fetches the weights: True, "auto" (unless they are in the page
+            cache already) or False (they come as they are touched).
         progress: called as ``progress(done, total)``, in bytes, while a file that is not mapped is
             read; what it raises ends the loading.
         options: llama-cpp-python's others; see `llamacpp.api.options`.

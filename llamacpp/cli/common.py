@@ -169,8 +169,8 @@ def sampling_params(args: argparse.Namespace) -> SamplingParams:
     )
 
 
-def open_model(args: argparse.Namespace, n_ctx: int | None) -> Model:
-    """Open the model of ``-m``, or the bundled one; n_ctx: positions that will be used."""
+def open_model(args: argparse.Namespace, n_ctx: int | None = None) -> Model:
+    """Open the model of ``-m``, or the bundled one; n_ctx: positions that will be used, if told."""
     from llamacpp.engine import Model
 
     return Model.open(

@@ -33,7 +33,8 @@ class Memory:
             are read from the file anew for every pass. "auto": what its cgroup and the machine
             leave; None: no limit.
         prefetch: whether a thread fetches the weights in the order of use: True, as soon as the
-            model is open; "auto", from the first evaluation on; False, they come when touched.
+            model is open; "auto", from the first session on, unless they are there already; False,
+            they come when touched.
         mlock: whether the system is asked to keep them in memory.
         use_mmap: False: read the file into private memory when it is opened, for network file
             systems and files that others write to. There is no limit then.

@@ -14,7 +14,7 @@ from llamacpp.engine.threads import default_threads
 from llamacpp.errors import InvalidArgumentError, ModelFileError
 from llamacpp.format import Metadata, ModelFile
 from llamacpp.models.config import Config
-from llamacpp.residency import Prefetch
+from llamacpp.residency import Prefetch, are_resident
 from llamacpp.tensors import Tensor
 from llamacpp.tokenizer import Tokenizer, load_tokenizer
 
@@ -182,7 +182,7 @@ class Model:
             InvalidArgumentError: a value is out of range.
         """
         threads = self.n_threads if n_threads is None else n_threads
-        if self._memory.prefetch == "auto":
+        if self._memory.prefetch == "auto" and not are_resident(mapped_in_order(self.network)):
             self.fetch_ahead()
         if self.network.window is not None:
             options.setdefault("n_batch", SWEEP_TOKENS)

@@ -2,7 +2,16 @@
 
 from llamacpp.residency.limit import memory_budget, parse_size
 from llamacpp.residency.plan import Plan, plan
-from llamacpp.residency.prefetch import Prefetch, fetch
+from llamacpp.residency.prefetch import Prefetch, are_resident, fetch
 from llamacpp.residency.window import Window
 
-__all__ = ["Plan", "Prefetch", "Window", "fetch", "memory_budget", "parse_size", "plan"]
+__all__ = [
+    "Plan",
+    "Prefetch",
+    "Window",
+    "are_resident",
+    "fetch",
+    "memory_budget",
+    "parse_size",
+    "plan",
+]

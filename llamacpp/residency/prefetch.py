@@ -7,9 +7,10 @@ import weakref
 from collections.abc import Sequence
 
 from llamacpp._native import check, ffi, lib
+from llamacpp.residency.plan import PAGE
 from llamacpp.tensors import Tensor
 
-__all__ = ["Prefetch"]
+__all__ = ["Prefetch", "are_resident", "fetch"]
 
 STEP = 16 << 20  # bytes: enough for the disk to show its rate, few enough to end soon
 
@@ -28,6 +29,16 @@ class Prefetch:
             target=_try_to_fetch, args=(list(tensors), lock, self._ended), daemon=True
         ).start()
         weakref.finalize(self, self._ended.set)
+
+
+def are_resident(tensors: Sequence[Tensor]) -> bool:
+    """Whether a page of each is in the page cache; then a thread would only be in the way."""
+    told = ffi.new("uint8_t[1]")
+    for tensor in tensors:
+        middle = (tensor.address + tensor.nbytes // 2) // PAGE * PAGE
+        if lib.lk_pages_resident(ffi.cast("void *", middle), 1, told) or not told[0]:
+            return False
+    return True
 
 
 def fetch(tensors: Sequence[Tensor]) -> None:
