@@ -27,6 +27,7 @@ examples:
   llamacpp inspect model.gguf
   llamacpp convert ggml-model-q4_0.bin model.gguf
   llamacpp bench -m model.gguf
+  llamacpp memory -m model.gguf --trace
 
 environment:
   LLAMACPP_ISA   use the kernels of one instruction-set level (see `llamacpp cpu`)

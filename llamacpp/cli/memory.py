@@ -21,6 +21,8 @@ private        what this process holds for itself: KV cache, scratch, the interp
 shared         pages of mapped files, which all processes share: the weights
 proportional   both, each page divided by the number of processes that map it (Pss)
 page cache     what of the tensors is in memory, whoever read it
+evicted        what left it so recently that more memory would have kept it (Linux 6.5)
+by design      what of the weights a token is meant to read
 faults         of a step: minor ones found their page in memory, major ones waited for a disk.
                One fault maps many pages, so faults x page size is not what was read
 touched        with --trace: pages that a step read, exactly. Access to all pages is taken away
