@@ -31,7 +31,7 @@ from bench.progress import Progress
 from llamacpp.errors import LlamaError
 from llamacpp.format import ModelFile
 from llamacpp.measure.report import NOTHING, markdown_table
-from llamacpp.residency import parse_size
+from llamacpp.memory.limit import parse_size
 
 __all__ = ["Result", "bytes_per_token", "disk_rate", "drop", "main"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from llamacpp.engine.memory import SWEEP_TOKENS, Memory, load_within, mapped_in_order
+from llamacpp.engine.loading import SWEEP_TOKENS, Loading, load_within, mapped_in_order
 from llamacpp.engine.session import Session
 from llamacpp.engine.threads import default_threads
 from llamacpp.errors import InvalidArgumentError, ModelFileError
@@ -33,20 +33,20 @@ class Model:
     """
 
     def __init__(
-        self, file: ModelFile, n_threads: int | None = None, memory: Memory | None = None
+        self, file: ModelFile, n_threads: int | None = None, loading: Loading | None = None
     ) -> None:
         self._file: ModelFile | None = file
         self.n_threads = default_threads() if n_threads is None else n_threads
-        memory = memory or Memory()
-        self.network, self.plan = load_within(file, memory)
-        self._memory = memory
+        loading = loading or Loading()
+        self.network, self.plan = load_within(file, loading)
+        self._loading = loading
         self._prefetch: Prefetch | None = None
-        if memory.prefetch is True or memory.mlock:
+        if loading.prefetch is True or loading.mlock:
             self.fetch_ahead()
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], *, n_threads: int | None = None, **memory: Any
+        cls, path: str | os.PathLike[str], *, n_threads: int | None = None, **loading: Any
     ) -> Model:
         """Open a GGUF file, of a model in parts any part; or a `ggjt` file of 2023.
 
@@ -54,7 +54,7 @@ class Model:
             path: the file.
             n_threads: threads that its sessions use; by default the physical cores left by
                 affinity and cgroup quota.
-            memory: how the weights come into memory: see `Memory`.
+            loading: how the weights come into memory: see `Loading`.
 
         Raises:
             ModelFileError: a file is missing, unreadable, or (FormatError) not as it should be.
@@ -62,7 +62,7 @@ class Model:
                 of 2023 that has to be converted.
             InvalidArgumentError: an option is out of range, or the limit too low for the model.
         """
-        options = Memory(**memory)
+        options = Loading(**loading)
         file = ModelFile(path, use_mmap=options.use_mmap, progress=options.progress)
         try:
             return cls(file, n_threads, options)
@@ -182,7 +182,7 @@ class Model:
             InvalidArgumentError: a value is out of range.
         """
         threads = self.n_threads if n_threads is None else n_threads
-        if self._memory.prefetch == "auto" and not are_resident(mapped_in_order(self.network)):
+        if self._loading.prefetch == "auto" and not are_resident(mapped_in_order(self.network)):
             self.fetch_ahead()
         if self.network.window is not None:
             options.setdefault("n_batch", SWEEP_TOKENS)
@@ -193,11 +193,11 @@ class Model:
     def fetch_ahead(self) -> None:
         """Let a thread bring the mapped weights into memory in the order of use, once."""
         if self._prefetch is None:
-            self._prefetch = Prefetch(mapped_in_order(self.network), lock=self._memory.mlock)
+            self._prefetch = Prefetch(mapped_in_order(self.network), lock=self._loading.mlock)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle path and options, never weights: who unpickles it opens the file again."""
-        return _reopen, (self.file.path.absolute(), self.n_threads, self._memory)
+        return _reopen, (self.file.path.absolute(), self.n_threads, self._loading)
 
     def close(self) -> None:
         """Let go of the file. Running sessions keep the mapping alive until they end."""
@@ -217,5 +217,5 @@ class Model:
         self.close()
 
 
-def _reopen(path: Path, n_threads: int, memory: Memory) -> Model:
-    return Model.open(path, n_threads=n_threads, **vars(memory))
+def _reopen(path: Path, n_threads: int, loading: Loading) -> Model:
+    return Model.open(path, n_threads=n_threads, **vars(loading))

@@ -1,6 +1,5 @@
 """Which weights are in memory: fetched ahead, kept, or passing through a window."""
 
-from llamacpp.residency.limit import memory_budget, parse_size
 from llamacpp.residency.plan import Plan, plan
 from llamacpp.residency.prefetch import Prefetch, are_resident, fetch
 from llamacpp.residency.window import Window
@@ -11,7 +10,5 @@ __all__ = [
     "Window",
     "are_resident",
     "fetch",
-    "memory_budget",
-    "parse_size",
     "plan",
 ]

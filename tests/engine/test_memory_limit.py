@@ -16,7 +16,7 @@ import pytest
 from gguf import GGMLQuantizationType as Type
 
 from llamacpp import Cancelled, InvalidArgumentError, Llama, Model, ModelFileError, SamplingParams
-from llamacpp.engine import memory
+from llamacpp.engine import loading
 from llamacpp.measure.profile import profile
 from llamacpp.measure.speed import Test
 from tests.random_models import write_random_model
@@ -32,9 +32,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process and a session that take nothing: the limit is all for weights and window."""
-    monkeypatch.setattr(memory, "USABLE", 1.0)
-    monkeypatch.setattr(memory, "_private", lambda: 0)
-    monkeypatch.setattr(memory, "_session", lambda config, n_ctx: 0)
+    monkeypatch.setattr(loading, "USABLE", 1.0)
+    monkeypatch.setattr(loading, "_private", lambda: 0)
+    monkeypatch.setattr(loading, "_session", lambda config, n_ctx: 0)
 
 
 def share_of(path: Path, share: float) -> int:

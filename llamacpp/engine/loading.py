@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from llamacpp import ops
 from llamacpp.errors import InvalidArgumentError
 from llamacpp.format import ModelFile
+from llamacpp.memory.limit import memory_budget, parse_size
+from llamacpp.memory.process import process_memory
 from llamacpp.models.config import Config
 from llamacpp.models.layers import Network
 from llamacpp.models.registry import load_network
-from llamacpp.residency import Plan, Window, memory_budget, parse_size, plan
+from llamacpp.residency import Plan, Window, plan
 from llamacpp.tensors import Tensor, map_tensors
 
-__all__ = ["SWEEP_TOKENS", "Memory", "load_within", "mapped_in_order"]
+__all__ = ["SWEEP_TOKENS", "Loading", "load_within", "mapped_in_order"]
 
 SWEEP_TOKENS = 2048  # of a prompt that share a pass over weights that come from the disk
 ROOM = 96 << 20  # for the interpreter, libraries, tokenizer and logits
@@ -25,7 +26,7 @@ DEFAULT_CTX = 2048  # positions to leave room for, where the user names no numbe
 
 
 @dataclass(frozen=True)
-class Memory:
+class Loading:
     """How the weights of a model come into memory.
 
     Attributes:
@@ -69,7 +70,7 @@ class Memory:
         return memory_budget() if self.memory_limit == "auto" else parse_size(self.memory_limit)
 
 
-def load_within(file: ModelFile, memory: Memory) -> tuple[Network, Plan]:
+def load_within(file: ModelFile, loading: Loading) -> tuple[Network, Plan]:
     """Prepare a network whose weights are mapped, as far as the limit allows.
 
     Raises:
@@ -89,10 +90,10 @@ def load_within(file: ModelFile, memory: Memory) -> tuple[Network, Plan]:
     ]
     if tensors[embedding] in network.output.tensors:
         always.append(tensors[embedding])
-    limit = memory.limit()
+    limit = loading.limit()
     if limit is None:
         limit = 2**63
-    usable = int(limit * USABLE) - _private() - _session(network.config, memory.n_ctx)
+    usable = int(limit * USABLE) - _private() - _session(network.config, loading.n_ctx)
     chosen = plan(matrices, always, usable)
     if chosen.streamed:
         for part in file.parts:
@@ -121,11 +122,5 @@ def _session(config: Config, n_ctx: int | None) -> int:
 
 def _private() -> int:
     """Bytes that only this process has; 0 where the system does not tell."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return 0
-    return next(
-        (int(line.split()[1]) * 1024 for line in lines.splitlines() if line.startswith("RssAnon:")),
-        0,
-    )
+    held = process_memory()
+    return held.private if held else 0

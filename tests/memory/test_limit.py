@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from llamacpp.errors import InvalidArgumentError
-from llamacpp.residency import limit, memory_budget, parse_size
+from llamacpp.memory import limit, process
+from llamacpp.memory.limit import memory_budget, parse_size
 
 G = 1 << 30
 
@@ -36,7 +37,7 @@ def machine(
     for name, text in limits.items():
         (tmp_path / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "cgroup" / name).write_text(text)
-    monkeypatch.setattr(limit, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(process, "_MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr(limit, "_MEMBERSHIP", tmp_path / "membership")
     monkeypatch.setattr(limit, "_CGROUP", tmp_path / "cgroup")
 
@@ -70,6 +71,6 @@ def test_the_tightest_limit_counts(
 
 
 def test_a_system_that_does_not_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_MEMINFO", "_MEMBERSHIP"):
-        monkeypatch.setattr(limit, name, tmp_path / "absent")
+    monkeypatch.setattr(process, "_MEMINFO", tmp_path / "absent")
+    monkeypatch.setattr(limit, "_MEMBERSHIP", tmp_path / "absent")
     assert memory_budget() is None

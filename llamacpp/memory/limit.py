@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 
 from llamacpp.errors import InvalidArgumentError
+from llamacpp.memory.process import available_memory, process_memory
 
 __all__ = ["memory_budget", "parse_size"]
 
 _MEMBERSHIP = Path("/proc/self/cgroup")
 _CGROUP = Path("/sys/fs/cgroup")
-_MEMINFO = Path("/proc/meminfo")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?\s*", re.IGNORECASE)
 _UNLIMITED = 1 << 60  # version 1 says "no limit" by a number beyond this
@@ -46,14 +46,8 @@ def memory_budget() -> int | None:
 
 
 def _machine_budget() -> int | None:
-    try:
-        text = _MEMINFO.read_text(encoding="ascii")
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return None
-    free = re.search(r"^MemAvailable:\s+(\d+) kB$", text, re.M)
-    held = re.search(r"^RssAnon:\s+(\d+) kB$", status, re.M)
-    return None if free is None else (int(free[1]) + (int(held[1]) if held else 0)) * 1024
+    free, held = available_memory(), process_memory()
+    return None if free is None else free + (held.private if held else 0)
 
 
 def _cgroup_budget() -> int | None:
