@@ -30,11 +30,9 @@ def test_what_fits_is_kept() -> None:
     assert chosen.window_bytes == 0
 
 
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99])
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.1, 0.25, 0.5, 0.75, 0.85])
 def test_within_the_budget_and_no_less_than_it_allows(share: float) -> None:
     budget = NORM.nbytes + SLOTS * SLOT + int(share * TOTAL)
-    if budget >= TOTAL + NORM.nbytes:
-        pytest.skip("all fits")
     chosen = plan(LAYERS, [NORM], budget)
     assert chosen.slot_bytes == SLOT
     assert chosen.kept_bytes + chosen.streamed_bytes == TOTAL + NORM.nbytes
