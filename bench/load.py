@@ -13,7 +13,6 @@ cold         the same with the file dropped from the page cache, beside the time
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -162,12 +161,7 @@ def _table(results: list[Result]) -> str:
 
 
 def _json(results: list[Result]) -> str:
-    return (
-        json.dumps(
-            {"machine": machine.describe(), "results": [asdict(r) for r in results]}, indent=1
-        )
-        + "\n"
-    )
+    return machine.results_json([asdict(r) for r in results])
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
 import platform
@@ -13,7 +14,7 @@ from llamacpp._native import active_level, available_levels
 from llamacpp.engine.threads import default_threads
 from llamacpp.measure.machine import cpu_model
 
-__all__ = ["describe", "summary"]
+__all__ = ["describe", "results_json", "summary"]
 
 _CPU = Path("/sys/devices/system/cpu/cpu0")
 
@@ -77,3 +78,8 @@ def _chosen(text: str) -> str:
     """The word in brackets, as in "always [madvise] never"."""
     found = re.search(r"\[(\w+)\]", text)
     return found[1] if found else ""
+
+
+def results_json(rows: list[dict[str, Any]]) -> str:
+    """What was measured, and on which machine, as JSON."""
+    return json.dumps({"machine": describe(), "results": rows}, indent=1) + "\n"

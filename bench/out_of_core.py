@@ -12,7 +12,6 @@ bench/README.md tells what the columns mean.
 from __future__ import annotations
 
 import argparse
-import json
 import mmap
 import os
 import sys
@@ -211,8 +210,9 @@ def _table(results: list[Result]) -> str:
 
 
 def _json(results: list[Result]) -> str:
-    rows = [{**asdict(r), "missing": r.missing, "share": r.share} for r in results]
-    return json.dumps({"machine": machine.describe(), "results": rows}, indent=1) + "\n"
+    return machine.results_json(
+        [{**asdict(r), "missing": r.missing, "share": r.share} for r in results]
+    )
 
 
 if __name__ == "__main__":

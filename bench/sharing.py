@@ -10,7 +10,6 @@ page divided by the number of processes that map it, so that the sum counts each
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -124,12 +123,7 @@ def _table(results: list[Result]) -> str:
 
 
 def _json(results: list[Result]) -> str:
-    return (
-        json.dumps(
-            {"machine": machine.describe(), "results": [asdict(r) for r in results]}, indent=1
-        )
-        + "\n"
-    )
+    return machine.results_json([asdict(r) for r in results])
 
 
 if __name__ == "__main__":

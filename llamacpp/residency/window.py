@@ -13,7 +13,6 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -152,6 +151,8 @@ class _Readers:
 
     def probe(self, seconds: float) -> float:
         """Read what comes first, as the threads do; whoever calls owns the window."""
+        from concurrent.futures import ThreadPoolExecutor  # models that fit need none of it
+
         self.end_pass()
         began, nbytes = time.perf_counter(), 0
         pieces = ((chunk, i) for chunk in self._chunks for i in range(chunk.n_pieces))
