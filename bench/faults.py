@@ -22,6 +22,7 @@ from unittest import mock
 
 from bench import machine, page_cache, standard
 from llamacpp import Model
+from llamacpp.buffers import MAX_THREADS
 from llamacpp.cli.common import StatusLine, number
 from llamacpp.errors import LlamaError
 from llamacpp.format import mapping
@@ -29,7 +30,6 @@ from llamacpp.measure.report import markdown_table
 from llamacpp.memory import Trace
 from llamacpp.memory.pages import PAGE
 from llamacpp.memory.process import page_faults
-from llamacpp.ops import MAX_THREADS
 
 __all__ = ["evaluate", "main"]
 

@@ -17,12 +17,12 @@ from pathlib import Path
 
 from bench import machine, standard
 from llamacpp import Model
+from llamacpp.buffers import MAX_THREADS
 from llamacpp.cli.common import number
 from llamacpp.errors import LlamaError
 from llamacpp.measure.profile import Profile, profile
 from llamacpp.measure.report import markdown_table
 from llamacpp.measure.speed import Test
-from llamacpp.ops import MAX_THREADS
 
 __all__ = ["main"]
 

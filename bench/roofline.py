@@ -19,13 +19,13 @@ from bench import machine, standard
 from bench.disassembly import EXPECTED, NoDisassemblyError, check
 from llamacpp import Model
 from llamacpp._native import active_level, ffi, lib
+from llamacpp.buffers import MAX_THREADS
 from llamacpp.cli.common import numbers
 from llamacpp.engine.threads import default_threads
 from llamacpp.errors import LlamaError
 from llamacpp.measure.limits import int8_peak, read_bandwidth
 from llamacpp.measure.report import markdown_table
 from llamacpp.measure.speed import touch, weight_bytes_per_token
-from llamacpp.ops import MAX_THREADS
 
 __all__ = ["main"]
 

@@ -193,7 +193,9 @@ int lk_rows(const lk_matrix *w, int k, const int32_t *ids, int n_ids, float *y);
 
 int lk_argmax(const float *x, int n, int32_t *index); /* lowest index of the maximum; NaN refused */
 /* The k largest, sorted descending, ties by lower index; 1 <= k <= n. NaN refused. */
-int lk_top_k(const float *x, int n, int k, int32_t *indices, float *values);
+int lk_top_k(const float *x, int n, int k, int32_t *indices, double *values);
+/* mass[i]: the sum of exp((logits[j] - shift) / t) over j <= i; shift NULL: the largest logit. */
+int lk_cumulate(const double *logits, int n, const double *shift, double t, double *mass);
 int lk_log_sum_exp(const float *x, int n, double *result);
 
 /* ---- op_probe: what the machine allows ----------------------------------------------------- */

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llamacpp.api import Llama
+    from llamacpp.api.llama import Llama
     from llamacpp.engine import Model, Session
     from llamacpp.errors import (
         Cancelled,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Llama": "api",
+    "Llama": "api.llama",
     "Model": "engine",
     "Session": "engine",
     "Cancelled": "errors",

@@ -7,17 +7,20 @@ behind it.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from llamacpp._native import check, ffi, lib
+from llamacpp.buffers import Buffer, Float32Array, Work, int32
 from llamacpp.errors import InvalidArgumentError, UnsupportedError
 from llamacpp.format.types import GGMLType
 from llamacpp.tensors import Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = [
     "Attention",
@@ -28,7 +31,9 @@ __all__ = [
     "Work",
     "argmax",
     "cache_bytes",
+    "cumulate",
     "embed",
+    "int32",
     "is_supported",
     "linear",
     "log_sum_exp",
@@ -40,39 +45,9 @@ __all__ = [
     "vector",
 ]
 
-Float32Array = npt.NDArray[np.float32]
-MAX_THREADS = 256
-
 STORE, ADD, SWIGLU = lib.LK_STORE, lib.LK_ADD, lib.LK_SWIGLU
 ROPE_NONE, ROPE_ADJACENT, ROPE_HALF = lib.LK_ROPE_NONE, lib.LK_ROPE_ADJACENT, lib.LK_ROPE_HALF
 F32, F16, Q8_0 = lib.LK_F32, lib.LK_F16, lib.LK_Q8_0
-
-
-class Buffer:
-    """Float32 memory with a fixed address: `array` (rows, columns) for NumPy, `ptr` for C."""
-
-    def __init__(self, rows: int, columns: int) -> None:
-        self.array: Float32Array = np.zeros((rows, columns), dtype=np.float32)
-        self.ptr = ffi.cast("float *", self.array.ctypes.data)
-
-
-class Work:
-    """Scratch memory and thread count for the ops of one caller; grows to what they ask for."""
-
-    def __init__(self, n_threads: int) -> None:
-        if not 1 <= n_threads <= MAX_THREADS:
-            raise InvalidArgumentError(f"n_threads must be 1..{MAX_THREADS}, not {n_threads}")
-        self.n_threads = n_threads
-        self.struct = ffi.new("lk_work *", {"n_threads": n_threads})
-        self._memory: npt.NDArray[np.uint8] = np.empty(0, dtype=np.uint8)
-
-    def reserve(self, n_bytes: int) -> None:
-        """Make the scratch at least `n_bytes` large."""
-        if n_bytes > self.struct.scratch_bytes:
-            self._memory = np.empty(n_bytes + 64, dtype=np.uint8)
-            aligned = (self._memory.ctypes.data + 63) // 64 * 64
-            self.struct.scratch = ffi.cast("void *", aligned)
-            self.struct.scratch_bytes = n_bytes
 
 
 def is_supported(kind: GGMLType) -> bool:
@@ -246,16 +221,16 @@ class Block:
 # ---- calls ------------------------------------------------------------------------------------
 
 
-def linear(op: Linear, x: Any, y: Float32Array, n_tokens: int, work: Work) -> None:
-    """Run a `Linear` of one matrix: x is ``float *`` (n_tokens, k), y (n_tokens, n_rows)."""
-    to = ffi.new("float *[3]", [ffi.from_buffer("float[]", y)])
+def linear(op: Linear, x: Any, y: Any, n_tokens: int, work: Work) -> None:
+    """Run a `Linear` of one matrix: ``float *`` x (n_tokens, k), y (n_tokens, n_rows)."""
+    to = ffi.new("float *[3]", [y])
     status = lib.lk_linear_run(op.struct, x, to, n_tokens, work.struct)
     if status:
         check(status, f"multiply by {op.tensors[0].name}")
 
 
 def rope_angles(
-    angles: Any, pos: Any, n_tokens: int, inv_freq: npt.NDArray[np.float64], mscale: float = 1.0
+    angles: Any, pos: Any, n_tokens: int, inv_freq: array[float], mscale: float = 1.0
 ) -> None:
     """Fill angles (n_tokens, n_half, 2) with ``mscale * (cos, sin)(pos * inv_freq)``."""
     pointer = ffi.from_buffer("double[]", inv_freq)
@@ -267,42 +242,61 @@ def embed(weight: Any, k: int, ids: Any, n_ids: int, y: Any) -> None:
     check(lib.lk_rows(weight, k, ids, n_ids, y), "look up embeddings")
 
 
-def _row(x: Float32Array) -> Any:
-    return ffi.from_buffer("float[]", np.ascontiguousarray(x, dtype=np.float32))
+def _row(x: Buffer | Float32Array) -> tuple[Any, int]:
+    """A row of logits for C: its address, and how many they are."""
+    row = Buffer.of(x)
+    return row.ptr, row.shape[1]
 
 
-def argmax(x: Float32Array) -> int:
+def argmax(x: Buffer | Float32Array) -> int:
     """Lowest index of the maximum of x (n,).
 
     Raises:
         KernelError: x holds a NaN or is empty.
     """
     index = ffi.new("int32_t *")
-    check(lib.lk_argmax(_row(x), len(x), index), "argmax")
+    check(lib.lk_argmax(*_row(x), index), "argmax")
     return int(index[0])
 
 
-def top_k(x: Float32Array, k: int) -> tuple[npt.NDArray[np.int32], Float32Array]:
-    """Indices and values of the k largest of x (n,), descending, ties by lower index.
+def top_k(x: Buffer | Float32Array, k: int) -> tuple[array[int], array[float]]:
+    """Indices (int32) and values (float64) of the k largest of x (n,), ties by lower index.
 
     Raises:
         KernelError: k is outside 1..n, or x holds a NaN.
     """
-    indices, values = np.empty(k, dtype=np.int32), np.empty(k, dtype=np.float32)
-    out = ffi.from_buffer("int32_t[]", indices), ffi.from_buffer("float[]", values)
-    check(lib.lk_top_k(_row(x), len(x), k, *out), "top-k")
+    row, n = _row(x)
+    room = max(k, 1) if k <= n else 1  # what is out of range is refused before it is written
+    indices, values = array("i", bytes(4 * room)), array("d", bytes(8 * room))
+    out = ffi.from_buffer("int32_t[]", indices), ffi.from_buffer("double[]", values)
+    check(lib.lk_top_k(row, n, k, *out), "top-k")
     return indices, values
 
 
-def log_sum_exp(x: Float32Array) -> float:
+def log_sum_exp(x: Buffer | Float32Array) -> float:
     """``log(sum(exp(x)))`` of x (n,), in double.
 
     Raises:
         KernelError: x is empty, holds a NaN or +inf, or nothing but -inf.
     """
     result = ffi.new("double *")
-    check(lib.lk_log_sum_exp(_row(x), len(x), result), "log-sum-exp")
+    check(lib.lk_log_sum_exp(*_row(x), result), "log-sum-exp")
     return float(result[0])
+
+
+def cumulate(
+    logits: array[float] | npt.NDArray[np.float64], *, shift: float | None = None, t: float = 1.0
+) -> array[float]:
+    """Partial sums (n,) of ``exp((logits - shift) / t)``; shift None: the largest of the logits.
+
+    Raises:
+        KernelError: there are none, or t is not positive.
+    """
+    mass = array("d", bytes(8 * len(logits)))
+    given, out = (ffi.from_buffer("double[]", x) for x in (logits, mass))
+    at = ffi.NULL if shift is None else ffi.new("double *", shift)
+    check(lib.lk_cumulate(given, len(logits), at, t, out), "softmax")
+    return mass
 
 
 def probe_read(

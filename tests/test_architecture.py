@@ -19,6 +19,7 @@ ORDER = (
     "format",
     "tensors",
     "residency",
+    "buffers",
     "ops",
     "models",
     "sampling",

@@ -110,9 +110,10 @@ def test_an_op_refuses_scratch_that_is_too_small() -> None:
     x, y = ops.Buffer(20, 64), ops.Buffer(20, 40)
     work = ops.Work(2)
     with pytest.raises(KernelError, match=r"scratch|memory"):
-        ops.linear(op, x.ptr, y.array, 20, work)
+        ops.linear(op, x.ptr, y.ptr, 20, work)
     work.reserve(op.scratch(20, 2))
-    ops.linear(op, x.ptr, y.array, 20, work)
+    x.array[:] = 1
+    ops.linear(op, x.ptr, y.ptr, 20, work)
     assert not y.array.any()
 
 
@@ -121,6 +122,8 @@ def test_attention_refuses_positions_outside_the_cache() -> None:
     op, work = ops.Attention(shape), ops.Work(1)
     work.reserve(op.scratch(1, 1))
     q, k, v, out, angles = (ops.Buffer(1, 16) for _ in range(5))
+    for buffer in (q, k, v, angles):
+        buffer.array[:] = 0
     cache = ops.Buffer(2, 32)
     caches = (ffi.cast("void *", cache.ptr), ffi.cast("void *", cache.ptr + 32))
     block = ops.Block().attention(op, (q, k, v), out, caches)
@@ -138,6 +141,7 @@ def test_a_block_runs_its_ops_in_order_and_names_the_one_that_failed() -> None:
     x, y, z = ops.Buffer(4, 64), ops.Buffer(4, 64), ops.Buffer(4, 40)
     block = ops.Block().linear(first, x, y).linear(second, y, z)
     batch, work = ffi.new("lk_batch *", {"n_tokens": 4}), ops.Work(1)
+    x.array[:] = 0
     y.array[:] = z.array[:] = 7
     with pytest.raises(KernelError, match="other"):
         block.run(batch, work)

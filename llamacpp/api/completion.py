@@ -7,9 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
-
+from llamacpp import ops
 from llamacpp.engine import Session
 from llamacpp.engine.generate import Ending
 from llamacpp.engine.stop import StopMatcher
@@ -73,7 +71,7 @@ def complete(session: Session, tokenizer: Tokenizer, request: Request) -> Iterat
     chosen: deque[tuple[int, TokenLogprobs]] = deque()  # with the place where its text begins
     n_written = n_sent = 0  # characters: by the model, and of those to the caller
 
-    def note(logits: npt.NDArray[np.float32], token: int) -> None:
+    def note(logits: ops.Buffer, token: int) -> None:
         if request.n_logprobs is not None:
             chosen.append((n_written, logprobs(logits, token, request.n_logprobs)))
 

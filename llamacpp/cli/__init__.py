@@ -11,6 +11,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import NoReturn
 
 from llamacpp import __version__
@@ -37,6 +38,9 @@ exit codes:
 """
 
 
+COMMANDS = ("generate", "chat", "inspect", "tokenize", "convert", "bench", "memory", "cpu")
+
+
 class _Parser(argparse.ArgumentParser):
     """Reports bad usage in one line; `--help` tells the rest."""
 
@@ -44,11 +48,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {printable(message)} (see {self.prog} --help)\n")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line, as the docs and tests see it."""
-    # Here, because these load the compiled core, which may refuse LLAMACPP_ISA: see `main`.
-    from llamacpp.cli import bench, chat, convert, cpu, generate, inspect, memory, tokenize
-
+def build_parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The command line, with the commands of these names: all, as the docs and tests see it."""
     parser = _Parser(
         prog="llamacpp",
         description="Run LLaMA-family language models on the CPU, from the model file itself.",
@@ -57,8 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"llamacpp {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (generate, chat, inspect, tokenize, convert, bench, memory, cpu):
-        command.add_parser(commands)
+    for name in names:
+        import_module(f"llamacpp.cli.{name}").add_parser(commands)
     return parser
 
 
@@ -68,7 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that lacks a character is no error
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        args = build_parser().parse_args(argv)
+        given = sys.argv[1:] if argv is None else list(argv)
+        # The modules of the other commands take longer to load than a small model.
+        parser = build_parser(given[:1] if given[:1] and given[0] in COMMANDS else COMMANDS)
+        args = parser.parse_args(given)
         code: int = args.run(args)
         sys.stdout.flush()
         return code

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser", "run"]
 
-MAX_THREADS = 256  # as in llamacpp.ops, which is not loaded only to tell it
+MAX_THREADS = 256  # as in llamacpp.buffers, which is not loaded only to tell it
 DESCRIPTION = """\
 Measure how fast a model runs here, in the words of llama-bench, beside what the machine allows.
 Every combination of the lists is a row: all prompts and decodes, at each depth, with each number

@@ -14,7 +14,7 @@ from llamacpp.cli import common
 from llamacpp.errors import ContextOverflowError
 
 if TYPE_CHECKING:
-    from llamacpp.api import Llama
+    from llamacpp.api.llama import Llama
     from llamacpp.api.options import SamplingOptions
 
 __all__ = ["add_parser", "run"]
@@ -47,7 +47,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from llamacpp.api import Llama
+    from llamacpp.api.llama import Llama
 
     common.sampling_params(args)  # refuse bad values before anything is loaded
     with Llama(

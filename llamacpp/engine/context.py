@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Literal, NoReturn, overload
 
-import numpy as np
-import numpy.typing as npt
-
+from llamacpp import ops
+from llamacpp.buffers import Float32Array, Integers
 from llamacpp.errors import (
     Cancelled,
     ContextOverflowError,
@@ -23,7 +25,6 @@ from llamacpp.models.layers import Batch, Network, Workspace
 
 __all__ = ["Context"]
 
-Float32Array = npt.NDArray[np.float32]
 Progress = Callable[[int, int], object]
 
 
@@ -85,8 +86,8 @@ class Context:
             ) from error
         self._tokens: list[list[int]] = [[] for _ in range(n_seq)]
         self._pending: int | None = None  # of sequence 0: generated, not yet evaluated
-        self._logits: Float32Array | None = None  # after the last token of sequence 0
-        self._one = Batch(*np.zeros((4, 1), dtype=np.int32))  # what `_step` evaluates
+        self._logits: ops.Buffer | None = None  # after the last token of sequence 0
+        self._one = Batch(*(array("i", [0]) for _ in range(4)))  # what `_step` evaluates
         self._owner = threading.Lock()
         self._cancelled = threading.Event()
 
@@ -105,6 +106,12 @@ class Context:
     @property
     def logits(self) -> Float32Array | None:
         """Logits (n_vocab,) after the last token of sequence 0; None if not computed (yet)."""
+        row = self.last_row
+        return row.array[0] if row else None
+
+    @property
+    def last_row(self) -> ops.Buffer | None:
+        """The same as a `Buffer`, for who can do without NumPy."""
         return self._logits if self._pending is None else None
 
     @property
@@ -117,7 +124,7 @@ class Context:
     @overload
     def eval(
         self,
-        tokens: Sequence[int] | npt.NDArray[np.integer],
+        tokens: Integers,
         logits: Literal["last", "all"] = "last",
         *,
         progress: Progress | None = None,
@@ -125,14 +132,14 @@ class Context:
     @overload
     def eval(
         self,
-        tokens: Sequence[int] | npt.NDArray[np.integer],
+        tokens: Integers,
         logits: None,
         *,
         progress: Progress | None = None,
     ) -> None: ...
     def eval(
         self,
-        tokens: Sequence[int] | npt.NDArray[np.integer],
+        tokens: Integers,
         logits: Literal["last", "all"] | None = "last",
         *,
         progress: Progress | None = None,
@@ -158,14 +165,15 @@ class Context:
         if logits not in ("last", "all", None):
             raise InvalidArgumentError(f"logits must be 'last', 'all' or None, not {logits!r}")
         with self.exclusive():
-            return self.append(tokens, logits, progress)
+            result = self.append(tokens, logits, progress)
+            return result.array if result else None
 
     def forward(
         self,
-        tokens: Sequence[int] | npt.NDArray[np.integer],
-        pos: Sequence[int] | npt.NDArray[np.integer],
-        seq: Sequence[int] | npt.NDArray[np.integer],
-        rows: Sequence[int] | npt.NDArray[np.integer] = (),
+        tokens: Integers,
+        pos: Integers,
+        seq: Integers,
+        rows: Integers = (),
         *,
         progress: Progress | None = None,
     ) -> Float32Array:
@@ -187,32 +195,31 @@ class Context:
         with self.exclusive():
             self.flush()
             named = {"tokens": tokens, "pos": pos, "seq": seq, "rows": rows}
-            batch = Batch(*(_int32(name, values) for name, values in named.items()))
+            batch = Batch(*(ops.int32(name, values) for name, values in named.items()))
             self._check(batch)
-            return self._run(batch, progress)
+            return self._run(batch, progress).array
 
     def append(
         self,
-        tokens: Sequence[int] | npt.NDArray[np.integer],
+        tokens: Integers,
         logits: Literal["last", "all"] | None,
         progress: Progress | None = None,
-    ) -> Float32Array | None:
+    ) -> ops.Buffer | None:
         """Do as `eval`, for whoever owns the context already; a pending token goes first."""
         if self._pending is None and len(tokens) == 1 and logits == "last" and progress is None:
-            return np.array([self._step(tokens[0])])  # a copy: the caller may write into it
-        ids = _int32("tokens", tokens)
+            return self._step(tokens[0]).copy(0)  # the caller may write into it
+        ids = ops.int32("tokens", tokens)
         past, pending = len(self._tokens[0]), self._pending is not None
-        if pending:
-            ids = np.concatenate((np.array([self._pending], dtype=np.int32), ids))
+        if self._pending is not None:
+            ids.insert(0, self._pending)
         n = len(ids)
         self._check_tokens(ids)
         if past + n > self.n_ctx:
             self._refuse(n - pending, past + pending)
         first = {"last": n - 1, "all": int(pending), None: n}[logits]
-        pos = np.arange(past, past + n, dtype=np.int32)
-        rows = np.arange(first, n, dtype=np.int32)
+        pos, rows = array("i", range(past, past + n)), array("i", range(first, n))
         self._pending = None
-        result = self._run(Batch(ids, pos, np.zeros(n, dtype=np.int32), rows), progress)
+        result = self._run(Batch(ids, pos, array("i", bytes(4 * n)), rows), progress)
         return result if logits else None
 
     def accept(self, token: int) -> None:
@@ -225,7 +232,7 @@ class Context:
             token, self._pending = self._pending, None
             self._step(token)
 
-    def _step(self, token: int) -> Float32Array:
+    def _step(self, token: int) -> ops.Buffer:
         """Evaluate one token of sequence 0, as generating does; return `logits`.
 
         The general way, through `_run`, takes ten times as long: between two tokens the caches hold
@@ -233,31 +240,31 @@ class Context:
         """
         past = len(self._tokens[0])
         if type(token) is not int or not 0 <= token < self.network.n_vocab:
-            self._check_tokens(_int32("tokens", (token,)))
+            self._check_tokens(ops.int32("tokens", (token,)))
         if past >= self.n_ctx:
             self._refuse(1, past)
         self.file.check_unchanged()
         self._cancelled.clear()
         one, self._logits = self._one, None
+        logits = ops.Buffer(1, self.network.n_vocab)
         one.tokens[0], one.pos[0] = token, past
-        logits = np.empty((1, self.network.n_vocab), dtype=np.float32)
-        self.network.forward(one, self._space, logits, self._checkpoint)
+        self.network.forward(one, self._space, logits.ptr, self._checkpoint)
         self._tokens[0].append(int(token))
-        self._logits = logits[0]
-        return self._logits
+        self._logits = logits
+        return logits
 
-    def restore(self, tokens: list[int], logits: Float32Array | None) -> None:
+    def restore(self, tokens: list[int], logits: ops.Buffer | None) -> None:
         """Stand for `tokens`, whose keys and values were put into the cache, from now on."""
         self._tokens[0] = tokens
         self._pending = None
         self._logits = logits
 
-    def _check_tokens(self, ids: npt.NDArray[np.int32]) -> None:
+    def _check_tokens(self, ids: array[int]) -> None:
         n_vocab = self.network.n_vocab
         if not len(ids):
             raise InvalidArgumentError("there are no tokens to evaluate: give at least one")
-        if ids.min() < 0 or ids.max() >= n_vocab:
-            bad = next(t for t in ids.tolist() if not 0 <= t < n_vocab)
+        if min(ids) < 0 or max(ids) >= n_vocab:
+            bad = next(token for token in ids if not 0 <= token < n_vocab)
             raise InvalidArgumentError(f"token {bad} is outside the vocabulary (0..{n_vocab - 1})")
 
     def _refuse(self, n: int, past: int) -> NoReturn:
@@ -272,45 +279,48 @@ class Context:
         self._check_tokens(batch.tokens)
         if len(batch.pos) != n or len(batch.seq) != n:
             raise InvalidArgumentError("tokens, pos and seq must have the same length")
-        if batch.seq.min() < 0 or batch.seq.max() >= self.n_seq:
+        if min(batch.seq) < 0 or max(batch.seq) >= self.n_seq:
             raise InvalidArgumentError(f"a sequence number is outside 0..{self.n_seq - 1}")
-        if len(batch.rows) and (
-            batch.rows[0] < 0 or batch.rows[-1] >= n or (np.diff(batch.rows) <= 0).any()
-        ):
+        bounds = [-1, *batch.rows, n]
+        if any(row >= later for row, later in pairwise(bounds)):
             raise InvalidArgumentError(f"rows must be ascending indices in 0..{n - 1}")
-        for seq in np.unique(batch.seq).tolist():
-            mine, past = batch.pos[batch.seq == seq], len(self._tokens[seq])
-            if (mine != np.arange(past, past + len(mine))).any():
+        past = {seq: len(self._tokens[seq]) for seq in batch.seq}
+        count = dict.fromkeys(past, 0)
+        for pos, seq in zip(batch.pos, batch.seq, strict=True):
+            if pos != past[seq] + count[seq]:
                 raise InvalidArgumentError(
-                    f"positions of sequence {seq} must continue from {past}, in order"
+                    f"positions of sequence {seq} must continue from {past[seq]}, in order"
                 )
-            if past + len(mine) > self.n_ctx:
-                self._refuse(len(mine), past)
+            count[seq] += 1
+        for seq, added in count.items():
+            if past[seq] + added > self.n_ctx:
+                self._refuse(added, past[seq])
 
-    def _run(self, batch: Batch, progress: Progress | None) -> Float32Array:
+    def _run(self, batch: Batch, progress: Progress | None) -> ops.Buffer:
         """Evaluate in pieces of n_batch; each piece counts once it is done."""
         self.file.check_unchanged()
         self._cancelled.clear()
         n, step = len(batch.tokens), self._space.n_batch
-        result = np.empty((len(batch.rows), self.network.n_vocab), dtype=np.float32)
+        result = ops.Buffer(len(batch.rows), self.network.n_vocab)
         for start in range(0, n, step):
             end = min(start + step, n)
-            low, high = np.searchsorted(batch.rows, (start, end))
+            low, high = bisect_left(batch.rows, start), bisect_left(batch.rows, end)
             piece = Batch(
                 batch.tokens[start:end],
                 batch.pos[start:end],
                 batch.seq[start:end],
-                batch.rows[low:high] - np.int32(start),
+                array("i", [row - start for row in batch.rows[low:high]]),
             )
             self._logits = None
-            out = result[low:high] if high > low else None
+            out = result.row(low) if high > low else None
             self.network.forward(piece, self._space, out, self._checkpoint)
-            for token, seq in zip(piece.tokens.tolist(), piece.seq.tolist(), strict=True):
+            for token, seq in zip(piece.tokens, piece.seq, strict=True):
                 self._tokens[seq].append(token)
             if progress is not None:
                 progress(end, n)
-        if len(batch.rows) and batch.rows[-1] == n - 1 and batch.seq[-1] == 0:
-            self._logits = result[-1].copy()  # the caller may write into what it gets
+        if batch.rows and batch.rows[-1] == n - 1 and batch.seq[-1] == 0:
+            # A copy: the caller may write into what it gets.
+            self._logits = result.copy(len(batch.rows) - 1)
         return result
 
     def _checkpoint(self) -> None:
@@ -385,15 +395,3 @@ class Context:
             yield
         finally:
             self._owner.release()
-
-
-def _int32(name: str, values: Sequence[int] | npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
-    """Check that values are integers in one dimension and fit 32 bits."""
-    array = np.asarray(values)
-    if array.size == 0:
-        return np.empty(0, dtype=np.int32)
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise InvalidArgumentError(f"{name} must be a flat sequence of integers")
-    if array.min() < -(1 << 31) or array.max() >= 1 << 31:
-        raise InvalidArgumentError(f"{name} must fit into 32 bits")
-    return np.ascontiguousarray(array, dtype=np.int32)

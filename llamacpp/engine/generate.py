@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
+from llamacpp import ops
+from llamacpp.buffers import Integers
 from llamacpp.engine.context import Context
 from llamacpp.errors import InvalidArgumentError
 from llamacpp.sampling import LogitsProcessor, Sampler, SamplingParams, StoppingCriteria
 from llamacpp.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = ["Ending", "generate"]
 
@@ -21,7 +24,7 @@ Ending: TypeAlias = Literal["stop", "length"]
 def generate(
     context: Context,
     tokenizer: Tokenizer | None,
-    tokens: Sequence[int] | npt.NDArray[np.integer] = (),
+    tokens: Integers = (),
     *,
     max_tokens: int | None = None,
     params: SamplingParams | None = None,
@@ -29,7 +32,7 @@ def generate(
     stopping: Sequence[StoppingCriteria] = (),
     stop_at_end: bool = True,
     progress: Callable[[int, int], object] | None = None,
-    on_logits: Callable[[npt.NDArray[np.float32], int], object] | None = None,
+    on_logits: Callable[[ops.Buffer, int], object] | None = None,
 ) -> Generator[int, None, Ending]:
     """Append `tokens` to a context, then yield sampled tokens.
 
@@ -46,7 +49,7 @@ def generate(
         stopping: callables (ids, logits) -> bool, asked after each token.
         stop_at_end: stop at an end-of-generation token, which is not yielded.
         progress: see `Context.eval`.
-        on_logits: called with (logits, token) for each token chosen, before it is yielded.
+        on_logits: called with (row of logits, token) for each token chosen, before it is yielded.
 
     Returns:
         As a generator does: "length" where `max_tokens` or the context ended it, else "stop".
@@ -59,7 +62,7 @@ def generate(
         raise InvalidArgumentError(f"max_tokens must not be negative, not {max_tokens}")
     ends = tokenizer.is_eog if stop_at_end and tokenizer is not None else None
     with context.exclusive():
-        if len(tokens) or context.logits is None:
+        if len(tokens) or context.last_row is None:
             context.append(tokens, "last", progress)
         sampler = Sampler(
             params or SamplingParams(),
@@ -77,11 +80,11 @@ def _decode(
     max_tokens: int | None,
     ends: Callable[[int], bool] | None,
     stopping: list[StoppingCriteria],
-    on_logits: Callable[[npt.NDArray[np.float32], int], object] | None,
+    on_logits: Callable[[ops.Buffer, int], object] | None,
 ) -> Generator[int, None, Ending]:
     produced = 0
     while max_tokens is None or produced < max_tokens:
-        logits: Any = context.logits
+        logits: Any = context.last_row
         token = sampler(logits)
         if ends is not None and ends(token):
             return "stop"
@@ -93,8 +96,16 @@ def _decode(
         context.accept(token)
         produced += 1
         yield token
-        if any(stop(np.array(context.tokens), logits) for stop in stopping):
+        if stopping and _any_stops(stopping, context.tokens, logits.array[0]):
             return "stop"
         if produced != max_tokens:
             context.flush()
     return "length"
+
+
+def _any_stops(
+    stopping: list[StoppingCriteria], tokens: list[int], logits: npt.NDArray[np.float32]
+) -> bool:
+    import numpy as np
+
+    return any(stop(np.array(tokens), logits) for stop in stopping)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from llamacpp.engine import state
+from llamacpp.buffers import Integers
 from llamacpp.engine.context import Context
 from llamacpp.engine.generate import Ending, generate
 from llamacpp.format import ModelFile
@@ -42,9 +39,7 @@ class Session(Context):
         super().__init__(network, file, n_threads, **options)
         self._tokenizer = tokenizer
 
-    def generate(
-        self, tokens: Sequence[int] | npt.NDArray[np.integer] = (), **options: Any
-    ) -> Generator[int, None, Ending]:
+    def generate(self, tokens: Integers = (), **options: Any) -> Generator[int, None, Ending]:
         """Append `tokens`, then yield sampled tokens one by one.
 
         The options are those of `llamacpp.engine.generate.generate`.
@@ -57,6 +52,8 @@ class Session(Context):
         Raises:
             ModelFileError: the file cannot be written.
         """
+        from llamacpp.engine import state
+
         with self.exclusive():
             state.write_file(self, Path(path))
 
@@ -68,15 +65,21 @@ class Session(Context):
                 fit into this context; the session is as it was.
             ModelFileError: the file cannot be read.
         """
+        from llamacpp.engine import state
+
         with self.exclusive():
             state.read_file(self, Path(path))
 
     def save_bytes(self) -> bytes:
         """What `save` writes, as bytes."""
+        from llamacpp.engine import state
+
         with self.exclusive():
             return b"".join(state.write_state(self))
 
     def load_bytes(self, saved: bytes) -> None:
         """Do as `load`, from bytes."""
+        from llamacpp.engine import state
+
         with self.exclusive():
             state.read_state(self, saved)

@@ -14,8 +14,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
+from llamacpp import ops
+from llamacpp._native import ffi
 from llamacpp.engine.context import Context
 from llamacpp.errors import ModelFileError, StateError
 
@@ -44,13 +44,13 @@ def fingerprint(context: Context) -> bytes:
 
 def _payload(context: Context) -> Iterator[bytes | memoryview]:
     context.flush()  # a token without its keys and values is no state to continue from
-    logits, tokens = context.logits, context.tokens
+    logits, tokens = context.last_row, context.tokens
     yield _HEADER.pack(
         MAGIC, VERSION, context.cache.type, len(tokens), logits is not None, fingerprint(context)
     )
-    yield np.array(tokens, dtype="<i4").tobytes()
+    yield struct.pack(f"<{len(tokens)}i", *tokens)
     if logits is not None:
-        yield logits.astype("<f4").tobytes()
+        yield bytes(ffi.buffer(logits.ptr))  # little-endian, as all machines that we run on
     yield from context.cache.slices(0, len(tokens))
 
 
@@ -116,13 +116,15 @@ def read_state(context: Context, data: bytes, name: str = "the state") -> None:
     if len(view) != sum(sizes):
         raise StateError(f"{name} has {len(view)} bytes instead of {sum(sizes)}")
     at = _HEADER.size
-    tokens = np.frombuffer(view, "<i4", n_tokens, at)
-    if n_tokens and (tokens.min() < 0 or tokens.max() >= context.network.n_vocab):
+    tokens = list(struct.unpack_from(f"<{n_tokens}i", view, at))
+    if n_tokens and (min(tokens) < 0 or max(tokens) >= context.network.n_vocab):
         raise StateError(f"{name} holds tokens outside the vocabulary")
     at += 4 * n_tokens
-    logits = np.frombuffer(view, "<f4", n_logits, at).astype(np.float32) if has_logits else None
+    logits = ops.Buffer(1, n_logits) if has_logits else None
+    if logits:
+        ffi.memmove(logits.ptr, view[at : at + 4 * n_logits], 4 * n_logits)
     at += 4 * n_logits
     for target in slices:
         target[:] = view[at : at + len(target)]
         at += len(target)
-    context.restore(tokens.tolist(), logits)
+    context.restore(tokens, logits)

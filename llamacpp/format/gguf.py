@@ -18,15 +18,17 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from llamacpp.errors import UnsupportedError
 from llamacpp.format.header import ByteSource, HeaderBytes, quote
-from llamacpp.format.legacy.layouts import OldType
 from llamacpp.format.metadata import Metadata, MetadataArray, NumericArray, StringArray
 from llamacpp.format.sniff import describe_foreign
 from llamacpp.format.strings import walk_strings
 from llamacpp.format.types import REMOVED_TYPES, GGMLType, ValueType
+
+if TYPE_CHECKING:
+    from llamacpp.format.legacy.layouts import OldType
 
 __all__ = ["MAGIC", "GGUFHeader", "TensorInfo", "parse_header"]
 

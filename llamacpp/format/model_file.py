@@ -9,14 +9,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llamacpp.errors import FormatError, ModelFileError, UnsupportedError
 from llamacpp.format.gguf import GGUFHeader, TensorInfo, parse_header
-from llamacpp.format.legacy.header import LegacyHeader, is_legacy, parse_legacy
-from llamacpp.format.legacy.parts import check_part, join_tensors, part_paths
 from llamacpp.format.mapping import MappedFile
 from llamacpp.format.metadata import Metadata
+from llamacpp.format.sniff import is_legacy
+
+if TYPE_CHECKING:
+    from llamacpp.format.legacy.header import LegacyHeader
 
 __all__ = ["ModelFile", "Part"]
 
@@ -77,9 +79,7 @@ class ModelFile:
         self.version = first.version
         self.alignment = first.alignment
         self.nbytes = sum(part.mapping.nbytes for part in self.parts)
-        self.tensors: dict[str, TensorInfo] = (
-            join_tensors(first) if isinstance(first, LegacyHeader) else _directory(self.parts)
-        )
+        self.tensors: dict[str, TensorInfo] = _directory(self.parts)
 
     def check_unchanged(self) -> None:
         """Raise ModelFileError if a file was written to or cut short since it was opened."""
@@ -105,10 +105,11 @@ class ModelFile:
         if self.closed:
             raise ModelFileError(f"{self.path}: the model file is closed")
         opened = self.parts[part]
-        if isinstance(opened.header, LegacyHeader) and opened.header.obstacle:
+        legacy = _legacy(opened.header)
+        if legacy and legacy.obstacle:
             raise UnsupportedError(
                 f"{self.path}: this {self.format} file cannot run in place, as "
-                f"{opened.header.obstacle}; make a GGUF file of it: "
+                f"{legacy.obstacle}; make a GGUF file of it: "
                 f"llamacpp convert {self.path} NEW.gguf"
             )
         return opened.mapping
@@ -131,17 +132,32 @@ class ModelFile:
 
 def _open_part(how: dict[str, Any], path: Path) -> Part:
     mapping = MappedFile(path, **how)
-    part = Part(mapping, parse_legacy(mapping) if is_legacy(mapping) else parse_header(mapping))
+    if is_legacy(mapping):
+        from llamacpp.format.legacy.header import parse_legacy
+
+        part = Part(mapping, parse_legacy(mapping))
+    else:
+        part = Part(mapping, parse_header(mapping))
     mapping.check_unchanged()  # what was parsed is what is mapped
     return part
+
+
+def _legacy(header: GGUFHeader) -> LegacyHeader | None:
+    """The header, if it is of a file of 2023: the reader of these is loaded when one is met."""
+    if type(header) is GGUFHeader:
+        return None
+    from llamacpp.format.legacy.header import LegacyHeader
+
+    return header if isinstance(header, LegacyHeader) else None
 
 
 def _open_parts(path: Path, open_part: Opener) -> tuple[Part, ...]:
     """Open `path`, and the rest of the model if it is one of several parts."""
     name = _PART_NAME.fullmatch(path.name)
     opened = open_part(path)
-    if isinstance(opened.header, LegacyHeader):
-        return _open_old_parts(opened, opened.header, open_part)
+    legacy = _legacy(opened.header)
+    if legacy:
+        return _open_old_parts(opened, legacy, open_part)
     count = opened.header.metadata.integer("split.count", 1)
     if count <= 1:  # an ordinary file, whatever its name
         return (opened,)
@@ -174,6 +190,8 @@ def _open_other_part(path: Path, index: int, count: int, open_part: Opener) -> P
 
 def _open_old_parts(opened: Part, header: LegacyHeader, open_part: Opener) -> tuple[Part, ...]:
     """Complete a model of 2023, of which one part is open."""
+    from llamacpp.format.legacy.parts import check_part, part_paths
+
     parts, given = [], opened.mapping.path
     for index, path in enumerate(part_paths(given, header.n_parts)):
         n = header.n_parts
@@ -184,7 +202,12 @@ def _open_old_parts(opened: Part, header: LegacyHeader, open_part: Opener) -> tu
 
 
 def _directory(parts: tuple[Part, ...]) -> dict[str, TensorInfo]:
-    """The tensors of all parts, each of which is in one of them."""
+    """The tensors of all parts: each is in one of them or, in 2023, shared out over all."""
+    legacy = _legacy(parts[0].header)
+    if legacy:
+        from llamacpp.format.legacy.parts import join_tensors
+
+        return join_tensors(legacy)
     tensors: dict[str, TensorInfo] = {}
     for index, part in enumerate(parts):
         for name, info in part.header.tensors.items():

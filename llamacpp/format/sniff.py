@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-__all__ = ["describe_foreign"]
+from llamacpp.format.header import ByteSource
 
-# The first four bytes, as they lie in the file (a little-endian u32).
-_LEGACY = {
+__all__ = ["LEGACY", "describe_foreign", "is_legacy"]
+
+# Families of 2023, by the first four bytes: a little-endian u32.
+LEGACY = {b"lmgg": "ggml", b"fmgg": "ggmf", b"tjgg": "ggjt"}
+
+_NO_MODELS = {
     b"algg": "a ggla LoRA adapter",
     b"nsgg": "a ggsn session, not a model",
 }
 
 
+def is_legacy(source: ByteSource) -> bool:
+    """Whether a file begins like one of 2023."""
+    magic = bytearray(4)
+    source.read_at(0, memoryview(magic))
+    return bytes(magic) in LEGACY
+
+
 def describe_foreign(start: bytes) -> str | None:
     """Say what kind of file begins with `start` (its first 64 bytes or fewer), if it is known."""
-    legacy = _LEGACY.get(start[:4])
-    if legacy is not None:
-        return f"{legacy} (magic {start[:4]!r}); take or convert to the model's GGUF file"
+    relative = _NO_MODELS.get(start[:4])
+    if relative is not None:
+        return f"{relative} (magic {start[:4]!r}); take or convert to the model's GGUF file"
     if start.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer, the stand-in for a file not yet fetched; run `git lfs pull`"
     if start.startswith((b"PK\x03\x04", b"\x80\x02")):

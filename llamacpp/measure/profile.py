@@ -8,6 +8,7 @@ takes is Python's: the rows add up to the time of the whole.
 from __future__ import annotations
 
 import copy
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter_ns
@@ -17,7 +18,7 @@ from llamacpp import ops
 from llamacpp.engine import Model
 from llamacpp.measure.speed import Runner, Test, touch
 from llamacpp.measure.work import kv_bytes
-from llamacpp.models.layers import Batch, Embedding, Float32Array, Int32Array, Network, Workspace
+from llamacpp.models.layers import Batch, Embedding, Network, Workspace
 
 __all__ = ["Profile", "Row", "profile"]
 
@@ -204,7 +205,7 @@ class _Watched:
         self,
         batch: Batch,
         space: Workspace,
-        logits: Float32Array | None,
+        logits: Any,
         checkpoint: Callable[[], None],
     ) -> None:
         """As `Network.forward`, with blocks that are timed in the place of those of `space`."""
@@ -257,7 +258,7 @@ class _WatchedEmbedding(Embedding):
         self.n_embd, self.n_vocab = embedding.n_embd, embedding.n_vocab
         self._embedding, self._watched = embedding, watched
 
-    def look_up(self, tokens: Int32Array, out: Any) -> None:
+    def look_up(self, tokens: array[int], out: Any) -> None:
         """As `Embedding.look_up`."""
         begin = perf_counter_ns()
         self._embedding.look_up(tokens, out)

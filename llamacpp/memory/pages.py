@@ -5,17 +5,19 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Sequence
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, TypeAlias
 
 from llamacpp._native import check, ffi, lib
 from llamacpp.format import ModelFile, TensorInfo
 from llamacpp.format.mapping import MappedFile
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 __all__ = ["PAGE", "BoolArray", "Pages", "count_pages", "evicted_bytes", "resident_pages"]
 
-BoolArray = npt.NDArray[np.bool_]
+BoolArray: TypeAlias = "npt.NDArray[np.bool_]"
 PAGE = mmap.PAGESIZE
 
 
@@ -37,7 +39,7 @@ class Pages:
     @property
     def count(self) -> int:
         """How many they are."""
-        return sum(int(np.count_nonzero(part)) for part in self.parts)
+        return sum(int(part.sum()) for part in self.parts)
 
     def of(self, tensor: TensorInfo) -> BoolArray:
         """For each page that a tensor lies on, whether it is one of them.
@@ -52,7 +54,7 @@ class Pages:
         pages = self.of(tensor)
         before, end = tensor.offset % PAGE, tensor.offset + tensor.nbytes
         after = -end % PAGE
-        total = int(np.count_nonzero(pages)) * PAGE
+        total = int(pages.sum()) * PAGE
         return total - before * bool(pages[0]) - after * bool(pages[-1])
 
     def __or__(self, other: Pages) -> Pages:
@@ -89,6 +91,8 @@ def _is_told(mapping: MappedFile) -> bool:
 
 
 def _resident(mapping: MappedFile) -> BoolArray:
+    import numpy as np
+
     found = np.empty(count_pages(mapping.nbytes), dtype=np.uint8)
     memory = ffi.cast("void *", mapping.address)
     status = lib.lk_pages_resident(memory, mapping.nbytes, ffi.from_buffer("uint8_t[]", found))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from llamacpp._native import check, ffi, lib
 from llamacpp.errors import LlamaError, UnsupportedError
 from llamacpp.format import ModelFile
@@ -71,6 +69,8 @@ class Trace:
         Raises:
             LlamaError: they lie so scattered that the system could not keep them apart.
         """
+        import numpy as np
+
         counts = [count_pages(mapping.nbytes) for mapping in self._mappings]
         found = np.empty(sum(counts), dtype=np.uint8)
         if lib.lk_trace_read(self._trace, ffi.from_buffer("uint8_t[]", found)):

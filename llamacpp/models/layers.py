@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
-
-import numpy as np
-import numpy.typing as npt
 
 from llamacpp import ops
 from llamacpp._native import ffi
@@ -18,9 +16,6 @@ from llamacpp.tensors import Tensor
 
 __all__ = ["Batch", "Embedding", "Layer", "Network", "Workspace"]
 
-Int32Array = npt.NDArray[np.int32]
-Float32Array = npt.NDArray[np.float32]
-
 
 class Batch(NamedTuple):
     """Tokens to evaluate together.
@@ -29,10 +24,10 @@ class Batch(NamedTuple):
     first after what its cache holds; a token sees its own sequence up to its own position.
     """
 
-    tokens: Int32Array  # (T,) ids
-    pos: Int32Array  # (T,) position in the sequence
-    seq: Int32Array  # (T,) sequence of the cache
-    rows: Int32Array  # (R,) the indices, into the above, whose logits are wanted
+    tokens: array[int]  # int32 (T,) ids
+    pos: array[int]  # (T,) position in the sequence
+    seq: array[int]  # (T,) sequence of the cache
+    rows: array[int]  # (R,) the indices, into the above, whose logits are wanted
 
 
 class Layer(NamedTuple):
@@ -51,7 +46,7 @@ class Embedding:
         self.n_embd, self.n_vocab = tensor.shape
         self._matrix = ffi.new("lk_matrix *", ops.matrix(tensor))
 
-    def look_up(self, tokens: Int32Array, out: Any) -> None:
+    def look_up(self, tokens: array[int], out: Any) -> None:
         """Write the rows of `tokens` (T,) to `out`, ``float *`` (T, n_embd)."""
         ops.embed(self._matrix, self.n_embd, ffi.from_buffer("int32_t[]", tokens), len(tokens), out)
 
@@ -69,7 +64,7 @@ class Network(Protocol):
         self,
         batch: Batch,
         space: Workspace,
-        logits: Float32Array | None,
+        logits: Any,
         checkpoint: Callable[[], None],
     ) -> None:
         """Evaluate a batch of at most `space.n_batch` tokens, extending the cache of `space`.
@@ -77,7 +72,7 @@ class Network(Protocol):
         Args:
             batch: the tokens, and the rows whose logits are wanted.
             space: the working memory of the calling session.
-            logits: (R, n_vocab) C-contiguous, filled in the order of `batch.rows`; None for R = 0.
+            logits: ``float *`` (R, n_vocab), filled in the order of `batch.rows`; None for R = 0.
             checkpoint: called before each layer; what it raises ends the evaluation.
         """
         ...
@@ -175,6 +170,9 @@ class Workspace:
         """Pointer to the rows of x (R, n_embd) that `batch` asks for; valid until the next."""
         if len(batch.rows) == len(batch.tokens):
             return self.x.ptr
-        chosen = np.take(self.x.array, batch.rows, axis=0)
+        width = self.x.shape[1]
+        chosen = ops.Buffer(len(batch.rows), width)
+        for i, row in enumerate(batch.rows):
+            ffi.memmove(chosen.row(i), self.x.row(row), 4 * width)
         self._alive = *self._alive, chosen
-        return ffi.from_buffer("float[]", chosen)
+        return chosen.ptr

@@ -7,10 +7,9 @@ attention, SwiGLU, and output weights of their own or tied to the embedding.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any
 
 from llamacpp import ops
 from llamacpp.models.config import Config
@@ -70,7 +69,7 @@ class Llama:
         self,
         batch: Batch,
         space: Workspace,
-        logits: npt.NDArray[np.float32] | None,
+        logits: Any,
         checkpoint: Callable[[], None],
     ) -> None:
         """Evaluate a batch; see `Network.forward`."""
@@ -112,9 +111,9 @@ def _layer(c: Config, weights: Weights, prefix: str) -> Layer:
     )
 
 
-def _values(tensor: Tensor | None) -> npt.NDArray[np.float32] | None:
-    """The values of a small float32 tensor, as NumPy sees them in place."""
+def _values(tensor: Tensor | None) -> array[float] | None:
+    """The values of a small float32 tensor."""
     if tensor is None:
         return None
     ops.vector(tensor)  # refuses other types
-    return np.frombuffer(tensor.data, dtype="<f4")
+    return array("f", bytes(tensor.data))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+import math
+from array import array
 
 from llamacpp.errors import FormatError
 
@@ -15,9 +15,9 @@ def inverse_frequencies(
     base: float,
     *,
     linear_factor: float = 1.0,
-    divisors: npt.NDArray[np.float32] | None = None,
-) -> npt.NDArray[np.float64]:
-    """Radians per position of each rotated pair, shape (n_rot / 2,).
+    divisors: array[float] | None = None,
+) -> array[float]:
+    """Radians per position of each rotated pair, float64 (n_rot / 2,).
 
     Args:
         n_rot: rotated dimensions of a head, even.
@@ -29,13 +29,14 @@ def inverse_frequencies(
     Raises:
         FormatError: `divisors` has the wrong length or a value that is not positive and finite.
     """
-    frequencies = base ** (-np.arange(0, n_rot, 2, dtype=np.float64) / n_rot) / linear_factor
+    frequencies = [base ** (-i / n_rot) / linear_factor for i in range(0, n_rot, 2)]
     if divisors is not None:
-        if divisors.shape != frequencies.shape:
+        if len(divisors) != len(frequencies):
             raise FormatError(
                 f"rope_freqs.weight holds {len(divisors)} values instead of {len(frequencies)}"
             )
-        if not (np.isfinite(divisors).all() and (divisors > 0).all()):
+        if not all(math.isfinite(divisor) and divisor > 0 for divisor in divisors):
             raise FormatError("rope_freqs.weight holds values that are not positive and finite")
-        frequencies /= divisors.astype(np.float64)
-    return frequencies
+        pairs = zip(frequencies, divisors, strict=True)
+        frequencies = [frequency / divisor for frequency, divisor in pairs]
+    return array("d", frequencies)

@@ -8,7 +8,7 @@ that leave nothing to a promise are here.
 
 from __future__ import annotations
 
-import secrets
+import os
 
 __all__ = ["SplitMix64", "fresh_seed"]
 
@@ -42,4 +42,4 @@ def fresh_seed() -> int:
 
     Below 2^32 - 1, a number that llama-cpp-python's users know as the mark for "random".
     """
-    return secrets.randbelow(2**32 - 1)
+    return int.from_bytes(os.urandom(16), "little") % (2**32 - 1)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, TypeAlias
 
 from llamacpp.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "LogitsProcessor",
@@ -18,9 +21,11 @@ __all__ = [
 ]
 
 # (input_ids (n,) int32: prompt and text so far, scores (n_vocab,) float32) -> scores (n_vocab,)
-LogitsProcessor = Callable[[NDArray[np.int32], NDArray[np.float32]], NDArray[np.float32]]
+LogitsProcessor: TypeAlias = Callable[
+    ["NDArray[np.int32]", "NDArray[np.float32]"], "NDArray[np.float32]"
+]
 # (input_ids (n,) int32, logits (n_vocab,) float32) -> whether to stop
-StoppingCriteria = Callable[[NDArray[np.int32], NDArray[np.float32]], bool]
+StoppingCriteria: TypeAlias = Callable[["NDArray[np.int32]", "NDArray[np.float32]"], bool]
 
 
 class LogitsProcessorList(list[LogitsProcessor]):
@@ -65,5 +70,5 @@ class MinTokensLogitsProcessor:
             self._start = len(input_ids)
         self._length = len(input_ids)
         if self._length - self._start < self.min_tokens:
-            scores[self._ends] = -np.inf
+            scores[self._ends] = -math.inf
         return scores

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable, Sequence
-
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from typing import TYPE_CHECKING
 
 from llamacpp import ops
-from llamacpp.errors import InvalidArgumentError
+from llamacpp.errors import InvalidArgumentError, KernelError
 from llamacpp.sampling import candidates as cut
 from llamacpp.sampling.candidates import Candidates
 from llamacpp.sampling.generator import SplitMix64, fresh_seed
-from llamacpp.sampling.mirostat import HEAD, Mirostat, zipf_cutoff
 from llamacpp.sampling.params import SamplingParams
-from llamacpp.sampling.penalties import DryTracker, apply_bias, apply_penalties
-from llamacpp.sampling.processors import LogitsProcessor
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from llamacpp.sampling.penalties import DryTracker
+    from llamacpp.sampling.processors import LogitsProcessor
 
 __all__ = ["Sampler"]
 
@@ -38,6 +41,9 @@ class Sampler:
     penalties, DRY and the processors. `piece` gives the bytes of a token; DRY needs it to
     find its sequence breakers. `seed` is the one in use, also where the parameters left it open.
 
+    What most texts do without (penalties, mirostat, processors) works on NumPy's arrays, and is
+    imported when it is asked for.
+
     Raises InvalidArgumentError for token ids outside the vocabulary, or DRY without `piece`.
     """
 
@@ -57,7 +63,10 @@ class Sampler:
         self.seed = fresh_seed() if params.seed is None else params.seed
         self._random = SplitMix64(self.seed)
         self._processors = list(processors)
-        self._mirostat = Mirostat(params.mirostat_tau, params.mirostat_eta)
+        if params.mirostat_mode:
+            from llamacpp.sampling.mirostat import Mirostat
+
+            self._mirostat = Mirostat(params.mirostat_tau, params.mirostat_eta)
         self._penalizes = params.penalty_last_n != 0 and (
             (params.repeat_penalty, params.frequency_penalty, params.presence_penalty) != (1, 0, 0)
         )
@@ -68,26 +77,31 @@ class Sampler:
                     "DRY needs the text of tokens to find its sequence breakers: pass piece=, "
                     "or dry_sequence_breakers=() for a model without a tokenizer"
                 )
-            self._dry = DryTracker(params, piece or (lambda token: b""))
-        self._text = np.zeros(256, np.int32)  # the first _length entries are the tokens seen
-        self._length = 0
-        self._append(np.asarray(prompt, dtype=np.int64))
+            from llamacpp.sampling.penalties import DryTracker
 
-    def __call__(self, logits: NDArray[np.float32]) -> int:
+            self._dry = DryTracker(params, piece or (lambda token: b""))
+        self._text = array("i")  # the tokens seen
+        self._append(prompt)
+
+    def __call__(self, logits: ops.Buffer | NDArray[np.float32]) -> int:
         """Choose a token by `logits` (n_vocab,) float32, which stay as they are.
 
         Raises InvalidArgumentError for another shape, for NaN or +inf, and if every token is
         forbidden (-inf).
         """
-        scores = self._adjust(_row(logits, self.n_vocab, "the logits"))
-        highest = float(scores.max())  # NaN, if there is one
+        scores = self._adjust(ops.Buffer.of(logits, self.n_vocab, "the logits"))
+        try:
+            best = ops.argmax(scores)
+        except KernelError:
+            best = -1
+        highest = scores.ptr[best] if best >= 0 else math.nan
         if not math.isfinite(highest):
             what = "are all -inf: every token is forbidden"
             raise InvalidArgumentError(
                 f"the logits {what if highest == -math.inf else 'hold NaN or +inf'}"
             )
         if self.params.temperature == 0.0:
-            return ops.argmax(scores)
+            return best
         if self.params.mirostat_mode:
             return self._mirostat_token(scores, highest)
         chosen = self._truncate(scores, highest)
@@ -95,58 +109,56 @@ class Sampler:
             self._random.random() < self.params.xtc_probability
         ):
             chosen = cut.xtc(chosen, self.params.xtc_threshold)
-        chosen = cut.temperature(chosen, self.params.temperature)
-        return int(chosen.ids[cut.draw(chosen, self._random.random())])
+        index = cut.draw(chosen, self._random.random(), self.params.temperature)
+        return int(chosen.ids[index])
 
     def accept(self, token: int) -> None:
         """Append `token`, chosen by this sampler or not, to the text that it has seen."""
-        self._append(np.array([token], dtype=np.int64))
+        self._append((token,))
 
-    def _append(self, tokens: NDArray[np.int64]) -> None:
-        for token in tokens[(tokens < 0) | (tokens >= self.n_vocab)][:1].tolist():
+    def _append(self, tokens: Sequence[int] | NDArray[np.int32]) -> None:
+        added = ops.int32("the tokens seen", tokens)
+        for token in (min(added), max(added)) if added else ():
             _check_token(token, self.n_vocab, "the text holds token")
-        end = self._length + len(tokens)
-        if end > len(self._text):
-            grown = np.zeros(max(end, 2 * len(self._text)), np.int32)
-            grown[: self._length] = self._text[: self._length]
-            self._text = grown
-        self._text[self._length : end] = tokens
-        self._length = end
+        self._text += added
         if self._dry is not None:
-            self._dry.accept(self._text[:end], len(tokens))
+            self._dry.accept(_copy(self._text), len(added))
 
-    def _adjust(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _adjust(self, logits: ops.Buffer) -> ops.Buffer:
         """Apply processors, bias, penalties and DRY, to a copy if there is anything to apply."""
-        seen = self._text[: self._length]
-        bias = self.params.logit_bias
-        penalizes = self._penalizes and len(seen) > 0
-        if not (self._processors or bias or penalizes or self._dry is not None):
-            return scores
-        scores = scores.copy()
+        p = self.params
+        penalizes = self._penalizes and len(self._text) > 0
+        if not (self._processors or p.logit_bias or penalizes or self._dry is not None):
+            return logits
+        from llamacpp.sampling.penalties import apply_bias, apply_penalties
+
+        seen, scores = _copy(self._text), logits.array[0].copy()
         for processor in self._processors:
             result = processor(seen.copy(), scores)
             name = getattr(processor, "__name__", type(processor).__name__)
             # A copy again: what a processor returns may be an array that it keeps.
-            scores = _row(result, self.n_vocab, f"the scores returned by {name}").copy()
-        apply_bias(scores, bias)
+            row = ops.Buffer.of(result, self.n_vocab, f"the scores returned by {name}")
+            scores = row.array[0].copy()
+        apply_bias(scores, p.logit_bias)
         if penalizes:
-            p = self.params
             recent = seen if p.penalty_last_n < 0 else seen[-p.penalty_last_n :]
             apply_penalties(
                 scores, recent, p.repeat_penalty, p.frequency_penalty, p.presence_penalty
             )
         if self._dry is not None:
             self._dry.penalize(scores)
-        return scores
+        return ops.Buffer.of(scores)
 
-    def _truncate(self, scores: NDArray[np.float32], highest: float) -> Candidates:
+    def _truncate(self, scores: ops.Buffer, highest: float) -> Candidates:
         p = self.params
         log_total: float | None = None
-        lowest = cut.sigma_threshold(scores, p.top_n_sigma) if p.top_n_sigma > 0 else -math.inf
+        lowest = -math.inf
+        if p.top_n_sigma > 0:
+            lowest = cut.sigma_threshold(scores.array[0], p.top_n_sigma)
         if 0 < p.top_k < self.n_vocab:
             chosen = cut.threshold(cut.top_k(scores, p.top_k), lowest)
         elif lowest > -math.inf:
-            chosen = _sorted_above(scores, lowest)
+            chosen = _sorted_above(scores.array[0], lowest)
         elif p.typical_p >= 1.0 and (p.top_p < 1.0 or p.min_p > 0.0):
             log_total = ops.log_sum_exp(scores)
             chosen = self._head(scores, log_total, highest)
@@ -154,30 +166,37 @@ class Sampler:
                 log_total = None  # top-p sums up in float64 itself
         elif p.typical_p >= 1.0 and p.xtc_probability == 0.0:
             # Nothing truncates: the draw needs no order.
-            return Candidates(np.arange(self.n_vocab, dtype=np.int32), scores.astype(np.float64))
+            import numpy as np
+
+            ids = np.arange(self.n_vocab, dtype=np.int32)
+            return Candidates(ids, scores.array[0].astype(np.float64))
         else:
             chosen = cut.top_k(scores, self.n_vocab)
         chosen = cut.typical_p(chosen, p.typical_p)
         chosen = cut.top_p(chosen, p.top_p, log_total)
         return cut.min_p(chosen, p.min_p)
 
-    def _head(self, scores: NDArray[np.float32], log_total: float, highest: float) -> Candidates:
+    def _head(self, scores: ops.Buffer, log_total: float, highest: float) -> Candidates:
         """Return top tokens enough that top-p or min-p cuts within them, mostly without a sort."""
         p = self.params
         head = cut.top_k(scores, _HEAD)
         if p.min_p > 0.0 and head.logits[-1] < highest + math.log(p.min_p):
             return head
-        if p.top_p < 1.0 and np.exp(head.logits - log_total).sum() >= p.top_p:
+        if p.top_p < 1.0 and ops.cumulate(head.logits, shift=log_total)[-1] >= p.top_p:
             return head
         return cut.top_k(scores, self.n_vocab)
 
-    def _mirostat_token(self, scores: NDArray[np.float32], highest: float) -> int:
+    def _mirostat_token(self, scores: ops.Buffer, highest: float) -> int:
+        import numpy as np
+
+        from llamacpp.sampling.mirostat import HEAD, zipf_cutoff
+
         with np.errstate(over="ignore"):
-            scaled = (scores - np.float32(highest)) / np.float32(self.params.temperature)
+            scaled = (scores.array[0] - np.float32(highest)) / np.float32(self.params.temperature)
         log_total = ops.log_sum_exp(scaled)
         if self.params.mirostat_mode == 1:
             head = cut.top_k(scaled, HEAD)
-            k = zipf_cutoff(head.logits, self.n_vocab, self._mirostat.mu)
+            k = zipf_cutoff(np.asarray(head.logits), self.n_vocab, self._mirostat.mu)
             chosen = head.head(k) if k <= len(head.ids) else cut.top_k(scaled, k)
         else:
             chosen = _sorted_above(scaled, min(0.0, self._mirostat.lowest_logit(log_total)))
@@ -188,16 +207,18 @@ class Sampler:
 
 def _sorted_above(scores: NDArray[np.float32], lowest: float) -> Candidates:
     """Return the tokens with a score of at least `lowest`, sorted; the maximum has to be one."""
+    import numpy as np
+
     ids = np.flatnonzero(scores >= min(lowest, float(scores.max()))).astype(np.int32)
     chosen = cut.top_k(scores[ids], len(ids))
     return Candidates(ids[chosen.ids], chosen.logits)
 
 
-def _row(values: ArrayLike, n_vocab: int, what: str) -> NDArray[np.float32]:
-    row = np.ascontiguousarray(values, dtype=np.float32)
-    if row.shape != (n_vocab,):
-        raise InvalidArgumentError(f"{what} have shape {row.shape}; ({n_vocab},) is expected")
-    return row
+def _copy(tokens: array[int]) -> NDArray[np.int32]:
+    """Token ids (n,) for NumPy, in memory of their own."""
+    import numpy as np
+
+    return np.array(tokens, dtype=np.int32)
 
 
 def _check_token(token: int, n_vocab: int, what: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from llamacpp import __version__, bundled_model, ops
+from llamacpp import __version__, buffers, bundled_model
 from llamacpp._native import active_level, available_levels
 from llamacpp.cli import bench, build_parser
 from llamacpp.measure.benchmark import Result
@@ -131,7 +131,7 @@ def test_a_cache_type_that_the_model_cannot_have(here, tmp_path) -> None:
 
 
 def test_options_say_what_the_library_can() -> None:
-    assert bench.MAX_THREADS == ops.MAX_THREADS
+    assert bench.MAX_THREADS == buffers.MAX_THREADS
     (parsers,) = (a for a in build_parser()._actions if hasattr(a, "choices") and a.choices)
     (output,) = (a for a in parsers.choices["bench"]._actions if a.dest == "output")
     assert set(output.choices) == set(FORMATS)

@@ -17,7 +17,8 @@ from legacy_models import IDS, OldModel, OldTensor, old_vocabulary, record, toke
 
 from llamacpp.errors import FormatError, LlamaError, ModelFileError, UnsupportedError
 from llamacpp.format.legacy.convert import convert_legacy
-from llamacpp.format.legacy.header import is_legacy, parse_legacy
+from llamacpp.format.legacy.header import parse_legacy
+from llamacpp.format.sniff import is_legacy
 
 HUGE = 2**32 - 1
 INTERESTING = [0, 1, 2, 7, 31, 32, 0x7F, 0x80, 0xFF]

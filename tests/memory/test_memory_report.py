@@ -24,7 +24,7 @@ def test_a_model_in_use(model: Model) -> None:
 
 def test_faults_go_on(model: Model) -> None:
     before = model.memory_report()
-    held = bytearray(64 << 20)
+    held = b"x" * (64 << 20)
     after = model.memory_report()
     assert after.minor_faults > before.minor_faults
     assert after.private > before.private  # type: ignore[operator]

@@ -24,11 +24,11 @@ from llamacpp.format.legacy.records import read_records
 from llamacpp.format.legacy.vocabulary import BOS, EOS, UNK, Vocabulary, read_vocabulary
 from llamacpp.format.legacy.weights import Weight, all_names, find_weight
 from llamacpp.format.metadata import Metadata
+from llamacpp.format.sniff import LEGACY
 from llamacpp.format.types import FILE_TYPES, ValueType
 
-__all__ = ["LegacyHeader", "is_legacy", "parse_legacy"]
+__all__ = ["LegacyHeader", "parse_legacy"]
 
-_FAMILIES = {b"lmgg": "ggml", b"fmgg": "ggmf", b"tjgg": "ggjt"}
 _VERSIONS = {"ggml": (0,), "ggmf": (1,), "ggjt": (1, 2, 3)}
 
 MAX_WIDTH = 1 << 20  # of a row, which conversion holds in memory: 128 times LLaMA's
@@ -74,13 +74,6 @@ class _Sizes(NamedTuple):
     ftype: int
 
 
-def is_legacy(source: ByteSource) -> bool:
-    """Whether a file begins like one of 2023."""
-    magic = bytearray(4)
-    source.read_at(0, memoryview(magic))
-    return bytes(magic) in _FAMILIES
-
-
 def parse_legacy(source: ByteSource) -> LegacyHeader:
     """Parse a file that `is_legacy`: its vocabulary, and the records of its tensors.
 
@@ -90,7 +83,7 @@ def parse_legacy(source: ByteSource) -> LegacyHeader:
         ModelFileError: the source cannot be read.
     """
     header = HeaderBytes(source)
-    family = _FAMILIES[bytes(header.take_bytes(4, "the magic"))]
+    family = LEGACY[bytes(header.take_bytes(4, "the magic"))]
     version = 0 if family == "ggml" else header.take_u32("the version")
     if version not in _VERSIONS[family]:
         raise UnsupportedError(f"{header.name}: {family} version {version} does not exist")
