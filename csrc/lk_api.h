@@ -47,7 +47,10 @@ enum lk_type {
 const char *lk_level_name(int level); /* NULL when there is no such level */
 int lk_level_available(int level);    /* 1: this CPU and its OS support it */
 int lk_level_active(void);
-int lk_level_set(int level);            /* LK_ERR_UNSUPPORTED if unavailable */
+int lk_level_set(int level); /* LK_ERR_UNSUPPORTED if unavailable */
+/* Whether a SIGBUS inside an op ends the op (LK_ERR_BUS; at first, yes). Off: what was installed
+ * for the signal before comes back, by default the end of the process. */
+void lk_bus_guard_set(int on);
 int lk_n_kernels(void);                 /* kernel slots */
 const char *lk_kernel_name(int slot);   /* NULL when there is no such slot */
 int lk_kernel_has(int slot, int level); /* 1: this level has a version of its own */

@@ -88,6 +88,7 @@ static int spin_while(_Atomic(unsigned) *word, unsigned old, int64_t max_ns) {
 
 static _Thread_local sigjmp_buf *guard; /* where a SIGBUS of this thread leads, or NULL */
 static struct sigaction previous_bus;
+static _Atomic(int) bus_is_guarded = 1;
 
 static void on_bus(int signal, siginfo_t *info, void *context) {
     if (guard)
@@ -95,16 +96,28 @@ static void on_bus(int signal, siginfo_t *info, void *context) {
     lk_hand_on(&previous_bus, signal, info, context);
 }
 
+static int is_ours(const struct sigaction *handler) {
+    return (handler->sa_flags & SA_SIGINFO) && handler->sa_sigaction == on_bus;
+}
+
 /* Other libraries may take SIGBUS over after us, so whoever starts a run looks again. */
 static void install_bus_handler(void) {
     struct sigaction current;
-    if (sigaction(SIGBUS, NULL, &current) == 0 && (current.sa_flags & SA_SIGINFO) &&
-        current.sa_sigaction == on_bus)
+    sigaction(SIGBUS, NULL, &current);
+    if (is_ours(&current) || !atomic_load_explicit(&bus_is_guarded, memory_order_relaxed))
         return;
     struct sigaction ours = {.sa_sigaction = on_bus, .sa_flags = SA_SIGINFO | SA_NODEFER};
     sigemptyset(&ours.sa_mask);
     previous_bus = current;
     sigaction(SIGBUS, &ours, NULL);
+}
+
+void lk_bus_guard_set(int on) {
+    struct sigaction current;
+    atomic_store(&bus_is_guarded, on != 0);
+    sigaction(SIGBUS, NULL, &current);
+    if (!on && is_ours(&current))
+        sigaction(SIGBUS, &previous_bus, NULL);
 }
 
 static int run_guarded(lk_phase phase, void *arg, int thread, int n_threads) {

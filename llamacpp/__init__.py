@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llamacpp._native import set_bus_guard
     from llamacpp.api.llama import Llama
     from llamacpp.engine import Model, Session
     from llamacpp.errors import (
@@ -58,6 +59,7 @@ _HOMES = {
     "MinTokensLogitsProcessor": "sampling",
     "SamplingParams": "sampling",
     "StoppingCriteriaList": "sampling",
+    "set_bus_guard": "_native",
 }
 
 __all__ = [
@@ -80,6 +82,7 @@ __all__ = [
     "TemplateError",
     "UnsupportedError",
     "bundled_model",
+    "set_bus_guard",
 ]
 
 

@@ -21,7 +21,7 @@ except ImportError as error:  # a source tree that was never built
         f"llamacpp's compiled core is missing ({error}); run 'pip install .' in the source tree"
     ) from error
 
-__all__ = ["active_level", "available_levels", "check", "ffi", "lib", "set_level"]
+__all__ = ["active_level", "available_levels", "check", "ffi", "lib", "set_bus_guard", "set_level"]
 
 ffi: Any = _lk.ffi
 lib: Any = _lk.lib
@@ -73,6 +73,20 @@ def set_level(name: str) -> None:
     check(lib.lk_level_set(levels[name]), f"set level {name}")
 
 
+def set_bus_guard(enabled: bool) -> None:
+    """Choose whether a model file that shrinks or fails to read under the map is an error.
+
+    Where a mapped page cannot be read the system sends SIGBUS, which ends a process. On, as it is
+    at first, a handler turns one that arises inside an op into `ModelFileError`, and hands any
+    other on to the handler that was there before. Off, that handler is put back; an application
+    that has a use of its own for SIGBUS may want this. The environment variable
+    ``LLAMACPP_BUS_GUARD=0`` does the same. It holds for the whole process.
+    """
+    lib.lk_bus_guard_set(bool(enabled))
+
+
+if os.environ.get("LLAMACPP_BUS_GUARD") == "0":
+    set_bus_guard(False)
 if _forced := os.environ.get("LLAMACPP_ISA"):
     try:
         set_level(_forced)
