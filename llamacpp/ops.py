@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from llamacpp._native import check, ffi, lib
@@ -50,6 +51,7 @@ ROPE_NONE, ROPE_ADJACENT, ROPE_HALF = lib.LK_ROPE_NONE, lib.LK_ROPE_ADJACENT, li
 F32, F16, Q8_0 = lib.LK_F32, lib.LK_F16, lib.LK_Q8_0
 
 
+@cache
 def is_supported(kind: GGMLType) -> bool:
     """Whether there are kernels for a weight type."""
     return not lib.lk_type_block(int(kind), ffi.new("int32_t *"), ffi.new("int32_t *"))

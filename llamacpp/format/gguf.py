@@ -16,9 +16,10 @@ Every number is checked before it is used, and nothing is allocated on a file's 
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from llamacpp.errors import UnsupportedError
 from llamacpp.format.header import ByteSource, HeaderBytes, quote
@@ -48,10 +49,15 @@ MAX_ELEMENTS = 2**63 - 1
 _SCALARS = {kind: struct.Struct("<" + kind.code) for kind in ValueType if kind.code}
 _VALUE_TYPES = {int(kind): kind for kind in ValueType}
 _TENSOR_TYPES = {int(kind): kind for kind in GGMLType}
+# Extents, type and offset of a tensor, by the width of a size and the number of extents.
+_RECORDS = {
+    (width, n_dims): struct.Struct(f"<{n_dims}{code}IQ")
+    for width, code in ((4, "I"), (8, "Q"))
+    for n_dims in range(1, MAX_DIMS + 1)
+}
 
 
-@dataclass(frozen=True)
-class TensorInfo:
+class TensorInfo(NamedTuple):
     """Where one tensor lies and how it is stored.
 
     Attributes:
@@ -252,31 +258,38 @@ def _alignment(header: HeaderBytes, metadata: Metadata) -> int:
 
 def _read_tensor(header: HeaderBytes, width: int) -> tuple[str, GGMLType, tuple[int, ...], int]:
     name = _read_text(header, width, MAX_NAME_BYTES, "a tensor name")
-    what = f"tensor {quote(name)}"
-    n_dims = header.take_u32(what)
+    n_dims = header.take_u32("a tensor's entry")
     if not 1 <= n_dims <= MAX_DIMS:
-        raise header.error(f"{what} has {n_dims} dimensions; 1 to {MAX_DIMS} are allowed")
-    shape = tuple(header.take_size(width, what) for _ in range(n_dims))
-    elements = 1
-    for extent in shape:
-        elements *= extent
-    if elements == 0:
-        raise header.error(f"{what} has a dimension of 0: {list(shape)}")
-    if elements > MAX_ELEMENTS:
-        raise header.error(f"{what} has more elements than 63 bits can count: {list(shape)}")
-    number = header.take_u32(what)
+        raise header.error(
+            f"tensor {quote(name)} has {n_dims} dimensions; 1 to {MAX_DIMS} are allowed"
+        )
+    *extents, number, offset = header.take_all(_RECORDS[width, n_dims], "a tensor's entry")
+    shape = tuple(extents)
     kind = _TENSOR_TYPES.get(number)
     if kind is None:
-        _refuse_type(header, what, number)
-    if shape[0] % kind.block.length:
-        raise header.error(
-            f"{what}: rows of {shape[0]} elements are not whole {kind.name} blocks "
-            f"of {kind.block.length}"
-        )
-    return name, kind, shape, header.take_size(8, what)
+        _refuse_type(header, name, number)
+    elements = math.prod(shape)
+    if not 0 < elements <= MAX_ELEMENTS or shape[0] % kind.block.length:
+        _refuse_shape(header, name, shape, kind)
+    return name, kind, shape, offset
 
 
-def _refuse_type(header: HeaderBytes, what: str, number: int) -> NoReturn:
+def _refuse_shape(
+    header: HeaderBytes, name: str, shape: tuple[int, ...], kind: GGMLType
+) -> NoReturn:
+    what = f"tensor {quote(name)}"
+    if 0 in shape:
+        raise header.error(f"{what} has a dimension of 0: {list(shape)}")
+    if math.prod(shape) > MAX_ELEMENTS:
+        raise header.error(f"{what} has more elements than 63 bits can count: {list(shape)}")
+    raise header.error(
+        f"{what}: rows of {shape[0]} elements are not whole {kind.name} blocks "
+        f"of {kind.block.length}"
+    )
+
+
+def _refuse_type(header: HeaderBytes, name: str, number: int) -> NoReturn:
+    what = f"tensor {quote(name)}"
     removed = REMOVED_TYPES.get(number)
     if removed is not None:
         raise UnsupportedError(
@@ -303,10 +316,7 @@ def _place(
         raise header.error(
             f"tensor {quote(name)}: offset {offset} is not a multiple of the alignment {alignment}"
         )
-    rows = 1
-    for extent in shape[1:]:
-        rows *= extent
-    nbytes = rows * kind.row_nbytes(shape[0])
+    nbytes = math.prod(shape[1:]) * kind.row_nbytes(shape[0])
     end = data_offset + offset + nbytes
     if end > header.file_nbytes:
         raise header.error(

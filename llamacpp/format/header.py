@@ -128,6 +128,10 @@ class HeaderBytes:
         value: int = layout.unpack_from(self.memory, self._step(width, what))[0]
         return value
 
+    def take_all(self, layout: struct.Struct, what: str) -> tuple[int, ...]:
+        """Step over some integers and return them."""
+        return layout.unpack_from(self.memory, self._step(layout.size, what))
+
     def take_bytes(self, nbytes: int, what: str) -> memoryview:
         """Step over `nbytes` bytes and return a view of them."""
         start = self._step(nbytes, what)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -213,7 +213,7 @@ def _directory(parts: tuple[Part, ...]) -> dict[str, TensorInfo]:
         for name, info in part.header.tensors.items():
             if name in tensors:
                 raise FormatError(f"{part.mapping.path}: tensor {name!r} is in two parts")
-            tensors[name] = replace(info, part=index) if index else info
+            tensors[name] = info._replace(part=index) if index else info
     _check_tensor_count(parts, len(tensors))
     return tensors
 

@@ -13,7 +13,7 @@ width of the feed-forward part, the key-value heads), or is what it was for the 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from llamacpp.errors import UnsupportedError
@@ -135,7 +135,7 @@ def _by_weight(header: HeaderBytes, n_layer: int, records: Iterator[TensorInfo])
             )
         if info.name in found:
             raise header.error(f"tensor {quote(info.name)} is there twice")
-        found[info.name] = weight, replace(info, name=weight.name)
+        found[info.name] = weight, info._replace(name=weight.name)
     missing = next((name for name in all_names(n_layer) if name not in found), None)
     if missing is not None:
         raise header.error(

@@ -7,7 +7,6 @@ are in every part whole.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from llamacpp.errors import FormatError
@@ -54,5 +53,5 @@ def join_tensors(first: LegacyHeader) -> dict[str, TensorInfo]:
     for name, info in first.tensors.items():
         shape = first.shapes[name]
         rows = shape[1] if len(shape) > 1 else 1
-        joined[name] = replace(info, shape=shape, nbytes=rows * info.type.row_nbytes(shape[0]))
+        joined[name] = info._replace(shape=shape, nbytes=rows * info.type.row_nbytes(shape[0]))
     return joined
