@@ -1,4 +1,4 @@
-"""Zero-copy, measured: what a process keeps for itself of a model of 1.1 billion weights."""
+"""Zero-copy, measured: what processes keep for themselves of a model of 1.1 billion weights."""
 
 from __future__ import annotations
 
@@ -41,10 +41,43 @@ print(json.dumps({
 """
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Iterator[Path]:
-    """A file of that shape in Q4_0, all zero: 0.6 GB, removed after the test."""
-    path = tmp_path / "1b.gguf"
+SHARE = """
+import json, multiprocessing, sys
+from llamacpp.engine import Model
+
+def held():
+    for line in open("/proc/self/smaps_rollup"):
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+
+def work(model, together, told):
+    model = Model.open(model, n_threads=1) if isinstance(model, str) else model
+    session = model.session(512)
+    session.eval(range(8))
+    cache = session.cache.nbytes
+    together.wait()
+    told.put((held(), cache))
+    together.wait()
+
+if __name__ == "__main__":
+    path, method, processes = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    context = multiprocessing.get_context(method.removeprefix("unrelated-"))
+    model = path if "-" in method else Model.open(path, n_threads=1)
+    together, told = context.Barrier(processes), context.Queue()
+    workers = [context.Process(target=work, args=(model, together, told)) for _ in range(processes)]
+    for worker in workers:
+        worker.start()
+    print(json.dumps([told.get(timeout=120) for _ in workers]))
+    for worker in workers:
+        worker.join()
+"""
+PROCESSES = 8
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A file of that shape in Q4_0, all zero: 0.6 GB, removed after the tests."""
+    path = tmp_path_factory.mktemp("large") / "1b.gguf"
     shapes = {"token_embd": (N_EMBD, N_VOCAB), "output": (N_EMBD, N_VOCAB)}
     vectors = ["output_norm"]
     for i in range(N_LAYER):
@@ -92,3 +125,24 @@ def test_private_memory_is_the_kv_cache_and_little_else(path: Path) -> None:
     # The interpreter and NumPy are in this too.
     assert seen["anonymous"] < seen["cache"] + 64 * MiB
     assert path.stat().st_size > 600e6
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/smaps_rollup").exists(), reason="this kernel has no smaps_rollup"
+)
+@pytest.mark.parametrize("method", ["fork", "spawn", "unrelated-spawn"])
+def test_processes_share_one_copy(path: Path, tmp_path: Path, method: str) -> None:
+    """A model inherited by fork, one unpickled (its path and options), and one opened anew."""
+    script = tmp_path / "share.py"
+    script.write_text(SHARE)
+    run = subprocess.run(
+        [sys.executable, script, path, method, str(PROCESSES)],
+        stdout=subprocess.PIPE, timeout=300, check=True,
+    )  # fmt: skip
+    seen = json.loads(run.stdout)
+    assert len(seen) == PROCESSES
+    together, cache = sum(pss for pss, _ in seen), max(cache for _, cache in seen)
+    size = path.stat().st_size
+    assert size <= together * PROCESSES  # they do have the file mapped
+    # Promised are 64 MiB each; with half of that, two copies would be too many.
+    assert together <= 1.05 * size + PROCESSES * (cache + 32 * MiB) < 2 * size
