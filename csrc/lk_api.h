@@ -289,6 +289,21 @@ int lk_bpe_encode(const lk_bpe *bpe, const uint8_t *text, size_t n, int32_t *ids
 int lk_bpe_split(int pretok, const uint8_t *text, size_t n, size_t *ends, size_t capacity,
                  size_t *n_words);
 
+typedef struct lk_spm lk_spm; /* SentencePiece's BPE; immutable, usable from any thread */
+
+/* `types` as above, and a score per token. LK_ERR_ARGUMENT with *bad_token set: its score is NaN,
+   or it is of type byte and not spelled <0xNN>. */
+int lk_spm_new(const struct lk_strings *tokens, const uint8_t *types, const float *scores,
+               uint64_t seed, lk_spm **out, size_t *bad_token);
+void lk_spm_free(lk_spm *spm);
+/* As lk_bpe_offsets and lk_bpe_bytes, spaces being spaces. */
+const uint32_t *lk_spm_offsets(const lk_spm *spm);
+const uint8_t *lk_spm_bytes(const lk_spm *spm);
+int32_t lk_spm_byte_id(const lk_spm *spm, int byte); /* token of a byte; -1: none */
+/* As lk_bpe_encode; unk_id stands for what has no token, negative: nothing does. */
+int lk_spm_encode(const lk_spm *spm, int32_t unk_id, const uint8_t *text, size_t n, int32_t *ids,
+                  size_t capacity, size_t *n_ids);
+
 typedef struct lk_specials lk_specials; /* matcher of special tokens; immutable */
 
 /* Text i is texts[ends[i] .. ends[i + 1]), ends[0] == 0; sorted bytewise, none empty. */

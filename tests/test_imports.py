@@ -10,7 +10,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 # NumPy alone takes longer to import than the bundled model to write a sentence.
-HEAVY = ("numpy", "llamacpp.measure", "llamacpp.format.legacy", "llamacpp.engine.state")
+HEAVY = (
+    "numpy",
+    "llamacpp.measure",
+    "llamacpp.format.legacy",
+    "llamacpp.engine.state",
+)
 
 
 def loaded_by(code: str) -> set[str]:

@@ -9,13 +9,7 @@
 #define LK_BPE_H
 
 #include "lk.h"
-
-#define LK_NO_ID UINT32_MAX
-
-struct lk_text_slot {
-    uint32_t tag; /* high half of the hash */
-    uint32_t id1; /* token id + 1; 0: free */
-};
+#include "tokens.h"
 
 struct lk_pair_slot {
     uint64_t key; /* (left id + 1) << 32 | right id; 0: free */
@@ -28,23 +22,14 @@ struct lk_pair_slot {
 enum lk_whole { LK_WHOLE_UNKNOWN = 0, LK_WHOLE_YES = 1, LK_WHOLE_NO = 2 };
 
 struct lk_bpe {
-    uint64_t seed;
-    uint32_t n_vocab;
-    uint32_t unk_id;   /* LK_NO_ID where there is none */
-    int pretok;        /* enum lk_pretok */
-    size_t max_length; /* bytes of the longest token */
-    uint32_t *offsets; /* n_vocab + 1: token i is bytes[offsets[i] .. offsets[i + 1]) */
-    uint8_t *bytes;
-    struct lk_text_slot *texts;
-    size_t text_mask;
+    struct lk_tokens tokens;
+    uint32_t unk_id; /* LK_NO_ID where there is none */
+    int pretok;      /* enum lk_pretok */
     struct lk_pair_slot *pairs;
     size_t pair_mask;
     _Atomic unsigned char *whole; /* enum lk_whole of each token */
     uint32_t byte_id[256];        /* the token of each single byte, or LK_NO_ID */
 };
-
-/* Token id of a string of bytes that plain text may become, or LK_NO_ID. */
-uint32_t lk_bpe_find(const struct lk_bpe *bpe, const uint8_t *text, size_t n);
 
 /* Place of a pair of adjacent tokens in the table of merges, or NULL. */
 const struct lk_pair_slot *lk_bpe_pair(const struct lk_bpe *bpe, uint32_t left, uint32_t right);

@@ -8,6 +8,7 @@
  * long ones keep the pairs in a heap, which bounds a word of n bytes by O(n log n).
  */
 #include "bpe.h"
+#include "heap.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -25,14 +26,9 @@ struct node {
 #define NO_RANK UINT32_MAX
 #define NO_NODE UINT32_MAX
 
-struct heap {
-    uint64_t *items; /* rank << 32 | node: the order in which pairs merge */
-    size_t count;
-};
-
 struct scratch {
     struct node *nodes;
-    struct heap heap;
+    struct lk_heap heap;
     size_t capacity; /* bytes of the longest word that fits */
 };
 
@@ -104,37 +100,6 @@ static int merge_short(const struct lk_bpe *bpe, const uint8_t *word, size_t n,
     return LK_OK;
 }
 
-static void sift_down(struct heap *heap, size_t i) {
-    uint64_t item = heap->items[i];
-    for (size_t child; (child = 2 * i + 1) < heap->count; i = child) {
-        if (child + 1 < heap->count && heap->items[child + 1] < heap->items[child]) {
-            child++;
-        }
-        if (item <= heap->items[child]) {
-            break;
-        }
-        heap->items[i] = heap->items[child];
-    }
-    heap->items[i] = item;
-}
-
-static void heap_push(struct heap *heap, uint64_t item) {
-    size_t i = heap->count++;
-    for (; i > 0 && item < heap->items[(i - 1) / 2]; i = (i - 1) / 2) {
-        heap->items[i] = heap->items[(i - 1) / 2];
-    }
-    heap->items[i] = item;
-}
-
-static uint64_t heap_pop(struct heap *heap) {
-    uint64_t top = heap->items[0];
-    heap->items[0] = heap->items[--heap->count];
-    if (heap->count) {
-        sift_down(heap, 0);
-    }
-    return top;
-}
-
 static void rank_node(const struct lk_bpe *bpe, struct node *nodes, uint32_t i) {
     uint32_t next = nodes[i].next;
     nodes[i].rank = NO_RANK;
@@ -150,7 +115,7 @@ static inline uint64_t heap_item(const struct node *nodes, uint32_t i) {
 static void push_ranked(const struct lk_bpe *bpe, struct scratch *scratch, uint32_t i) {
     rank_node(bpe, scratch->nodes, i);
     if (scratch->nodes[i].rank != NO_RANK) {
-        heap_push(&scratch->heap, heap_item(scratch->nodes, i));
+        lk_heap_push(&scratch->heap, heap_item(scratch->nodes, i));
     }
 }
 
@@ -182,7 +147,7 @@ static int merge_long(const struct lk_bpe *bpe, const uint8_t *word, size_t n,
         return status;
     }
     struct node *nodes = scratch->nodes;
-    struct heap *heap = &scratch->heap;
+    struct lk_heap *heap = &scratch->heap;
     heap->count = 0;
     for (uint32_t i = 0; i < n; i++) {
         nodes[i].id = bpe->byte_id[word[i]];
@@ -196,10 +161,10 @@ static int merge_long(const struct lk_bpe *bpe, const uint8_t *word, size_t n,
         }
     }
     for (size_t i = heap->count / 2; i-- > 0;) {
-        sift_down(heap, i);
+        lk_heap_sift(heap, i);
     }
     while (heap->count) {
-        uint64_t item = heap_pop(heap);
+        uint64_t item = lk_heap_pop(heap);
         uint32_t i = (uint32_t)item;
         if (nodes[i].rank != (uint32_t)(item >> 32)) {
             continue; /* the pair has changed since it was pushed */
@@ -227,7 +192,7 @@ static int encode_word(const struct lk_bpe *bpe, const uint8_t *word, size_t n,
     if (n == 1) {
         return emit(out, bpe->byte_id[word[0]]);
     }
-    uint32_t id = n <= bpe->max_length ? lk_bpe_find(bpe, word, n) : LK_NO_ID;
+    uint32_t id = lk_token_of(&bpe->tokens, word, n);
     unsigned char whole = LK_WHOLE_NO;
     if (id != LK_NO_ID) {
         whole = atomic_load_explicit(&bpe->whole[id], memory_order_relaxed);

@@ -13,41 +13,11 @@
 #include "bpe.h"
 
 #include "unicode.inc"
+#include "utf8.h"
 
 static inline unsigned class_of(uint32_t code) {
     uint8_t pair = unicode_pairs[(size_t)unicode_index[code / 128] * 64 + code % 128 / 2];
     return code & 1 ? pair >> 4 : pair & 15;
-}
-
-static inline int is_trail(uint8_t byte) {
-    return (byte & 0xC0) == 0x80;
-}
-
-/* Code point of 2 to 4 bytes at `pos`, its end in *next; UINT32_MAX if they are no UTF-8. */
-static uint32_t decode_long(const uint8_t *text, size_t pos, size_t end, size_t *next) {
-    const uint8_t *p = text + pos;
-    size_t have = end - pos;
-    uint32_t code = UINT32_MAX;
-    size_t length = 1;
-    if (p[0] >= 0xC2 && p[0] < 0xE0 && have >= 2 && is_trail(p[1])) {
-        code = (p[0] & 0x1Fu) << 6 | (p[1] & 0x3Fu);
-        length = 2;
-    } else if (p[0] >= 0xE0 && p[0] < 0xF0 && have >= 3 && is_trail(p[1]) && is_trail(p[2])) {
-        code = (p[0] & 0x0Fu) << 12 | (p[1] & 0x3Fu) << 6 | (p[2] & 0x3Fu);
-        length = 3;
-        if (code < 0x800 || (code >= 0xD800 && code < 0xE000)) {
-            code = UINT32_MAX;
-        }
-    } else if (p[0] >= 0xF0 && p[0] < 0xF5 && have >= 4 && is_trail(p[1]) && is_trail(p[2]) &&
-               is_trail(p[3])) {
-        code = (p[0] & 7u) << 18 | (p[1] & 0x3Fu) << 12 | (p[2] & 0x3Fu) << 6 | (p[3] & 0x3Fu);
-        length = 4;
-        if (code < 0x10000 || code > 0x10FFFF) {
-            code = UINT32_MAX;
-        }
-    }
-    *next = pos + (code == UINT32_MAX ? 1 : length);
-    return code;
 }
 
 /* Class bits of the character at `pos` < `end`, and where it ends. */
@@ -56,7 +26,7 @@ static inline unsigned peek(const uint8_t *text, size_t pos, size_t end, size_t 
         *next = pos + 1;
         return class_of(text[pos]);
     }
-    uint32_t code = decode_long(text, pos, end, next);
+    uint32_t code = lk_decode_long(text, pos, end, next);
     return code == UINT32_MAX ? 0 : class_of(code);
 }
 

@@ -10,52 +10,10 @@
 #include <stdlib.h>
 
 #include "hash.h"
+#include "strings.h"
 
 /* token types of tokenizer.ggml.token_type */
 enum { TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_USER_DEFINED = 4 };
-
-struct string_reader {
-    const uint8_t *data;
-    size_t pos;
-    int length_width;
-};
-
-static const uint8_t *next_string(struct string_reader *reader, size_t *n) {
-    const uint8_t *p = reader->data + reader->pos;
-    uint64_t length = 0;
-    for (int i = reader->length_width - 1; i >= 0; i--) {
-        length = length << 8 | p[i];
-    }
-    *n = (size_t)length;
-    reader->pos += (size_t)reader->length_width + (size_t)length;
-    return p + reader->length_width;
-}
-
-/* Walks an array of strings: total and greatest length, or LK_ERR_TRUNCATED. */
-static int measure(const struct lk_strings *strings, size_t *total, size_t *longest) {
-    size_t width = (size_t)strings->length_width, pos = 0;
-    if (width != 4 && width != 8) {
-        return LK_ERR_ARGUMENT;
-    }
-    *total = *longest = 0;
-    for (size_t i = 0; i < strings->count; i++) {
-        if (strings->nbytes - pos < width) {
-            return LK_ERR_TRUNCATED;
-        }
-        uint64_t length = 0;
-        for (size_t b = width; b-- > 0;) {
-            length = length << 8 | strings->data[pos + b];
-        }
-        pos += width;
-        if (length > strings->nbytes - pos) {
-            return LK_ERR_TRUNCATED;
-        }
-        pos += (size_t)length;
-        *total += (size_t)length;
-        *longest = *longest < length ? (size_t)length : *longest;
-    }
-    return LK_OK;
-}
 
 /* GPT-2's alphabet: printable Latin-1 stands for itself, the other 68 bytes are U+0100 upward.
    Returns the byte that its character `code` >= 0x80 stands for, or -1. */
@@ -91,37 +49,8 @@ static size_t spell_bytes(const uint8_t *text, size_t n, uint8_t *out, size_t *u
     return length;
 }
 
-static inline int has_bytes(const struct lk_bpe *bpe, uint32_t id, const uint8_t *text, size_t n) {
-    uint32_t start = bpe->offsets[id], end = bpe->offsets[id + 1];
-    return end - start == n && lk_same_bytes(bpe->bytes + start, text, n);
-}
-
-/* Slot of a text: its own, or the free one where it belongs. */
-static struct lk_text_slot *text_slot(const struct lk_bpe *bpe, uint64_t hash, const uint8_t *text,
-                                      size_t n) {
-    uint32_t tag = (uint32_t)(hash >> 32);
-    for (size_t i = (size_t)hash & bpe->text_mask;; i = (i + 1) & bpe->text_mask) {
-        struct lk_text_slot *slot = &bpe->texts[i];
-        if (!slot->id1) {
-            return slot;
-        }
-        if (slot->tag == tag && has_bytes(bpe, slot->id1 - 1, text, n)) {
-            return slot;
-        }
-    }
-}
-
-static uint32_t find_hashed(const struct lk_bpe *bpe, uint64_t hash, const uint8_t *text,
-                            size_t n) {
-    return text_slot(bpe, hash, text, n)->id1 - 1; /* free: 0 - 1 == LK_NO_ID */
-}
-
-uint32_t lk_bpe_find(const struct lk_bpe *bpe, const uint8_t *text, size_t n) {
-    return find_hashed(bpe, lk_hash_bytes(bpe->seed, text, n), text, n);
-}
-
 static struct lk_pair_slot *pair_slot(const struct lk_bpe *bpe, uint64_t key) {
-    size_t i = (size_t)lk_hash_pair(bpe->seed, key) & bpe->pair_mask;
+    size_t i = (size_t)lk_hash_pair(bpe->tokens.seed, key) & bpe->pair_mask;
     while (bpe->pairs[i].key && bpe->pairs[i].key != key) {
         i = (i + 1) & bpe->pair_mask;
     }
@@ -137,15 +66,6 @@ const struct lk_pair_slot *lk_bpe_pair(const struct lk_bpe *bpe, uint32_t left, 
     return slot->key ? slot : NULL;
 }
 
-/* Slots for n entries, at most two thirds full. */
-static size_t table_size(size_t n) {
-    size_t size = 16;
-    while (size < n + n / 2 + 1) {
-        size *= 2;
-    }
-    return size;
-}
-
 enum { BATCH = 32 };
 
 /* A token on its way into the table. */
@@ -157,23 +77,23 @@ struct entry {
 static void insert_tokens(struct lk_bpe *bpe, const struct entry *batch, size_t count) {
     for (size_t i = 0; i < count; i++) {
         uint32_t id = batch[i].id;
-        const uint8_t *bytes = bpe->bytes + bpe->offsets[id];
-        size_t n = bpe->offsets[id + 1] - bpe->offsets[id];
-        struct lk_text_slot *slot = text_slot(bpe, batch[i].hash, bytes, n);
+        const uint8_t *bytes = bpe->tokens.bytes + bpe->tokens.offsets[id];
+        size_t n = bpe->tokens.offsets[id + 1] - bpe->tokens.offsets[id];
+        struct lk_token_slot *slot = lk_token_slot(&bpe->tokens, batch[i].hash, bytes, n);
         if (slot->id1) { /* of equal tokens the last counts */
             bpe->whole[slot->id1 - 1] = LK_WHOLE_NO;
         }
-        *slot = (struct lk_text_slot){(uint32_t)(batch[i].hash >> 32), id + 1};
+        *slot = (struct lk_token_slot){(uint32_t)(batch[i].hash >> 32), id + 1};
         if (n == 1) {
             bpe->byte_id[bytes[0]] = id;
         }
-        bpe->max_length = bpe->max_length < n ? n : bpe->max_length;
+        bpe->tokens.max_length = bpe->tokens.max_length < n ? n : bpe->tokens.max_length;
     }
 }
 
 /* Writes a token's bytes at offsets[id]; 1 if plain text may become it. */
 static int spell_token(struct lk_bpe *bpe, uint32_t id, const uint8_t *text, size_t n, int type) {
-    uint8_t *bytes = bpe->bytes + bpe->offsets[id];
+    uint8_t *bytes = bpe->tokens.bytes + bpe->tokens.offsets[id];
     size_t used;
     size_t length = spell_bytes(text, n, bytes, &used);
     int plain = used == n && n > 0;
@@ -183,24 +103,25 @@ static int spell_token(struct lk_bpe *bpe, uint32_t id, const uint8_t *text, siz
         memcpy(bytes, text, n);
         length = n;
     }
-    bpe->offsets[id + 1] = bpe->offsets[id] + (uint32_t)length;
+    bpe->tokens.offsets[id + 1] = bpe->tokens.offsets[id] + (uint32_t)length;
     return plain;
 }
 
 static void add_tokens(struct lk_bpe *bpe, const struct lk_strings *tokens, const uint8_t *types) {
-    struct string_reader reader = {tokens->data, 0, tokens->length_width};
+    struct lk_string_reader reader = {tokens->data, 0, tokens->length_width};
     struct entry batch[BATCH];
     size_t count = 0;
-    for (uint32_t id = 0; id < bpe->n_vocab; id++) {
+    for (uint32_t id = 0; id < bpe->tokens.count; id++) {
         size_t n;
-        const uint8_t *text = next_string(&reader, &n);
+        const uint8_t *text = lk_next_string(&reader, &n);
         if (!spell_token(bpe, id, text, n, types[id])) {
             bpe->whole[id] = LK_WHOLE_NO;
             continue;
         }
-        const uint8_t *bytes = bpe->bytes + bpe->offsets[id];
-        uint64_t hash = lk_hash_bytes(bpe->seed, bytes, bpe->offsets[id + 1] - bpe->offsets[id]);
-        __builtin_prefetch(&bpe->texts[(size_t)hash & bpe->text_mask], 1);
+        const uint8_t *bytes = bpe->tokens.bytes + bpe->tokens.offsets[id];
+        uint64_t hash = lk_hash_bytes(bpe->tokens.seed, bytes,
+                                      bpe->tokens.offsets[id + 1] - bpe->tokens.offsets[id]);
+        __builtin_prefetch(&bpe->tokens.slots[(size_t)hash & bpe->tokens.mask], 1);
         batch[count++] = (struct entry){hash, id};
         if (count == BATCH) {
             insert_tokens(bpe, batch, count);
@@ -233,10 +154,10 @@ static int spell_merge(const struct lk_bpe *bpe, const uint8_t *text, size_t n,
     }
     merge->left = left;
     merge->both = left + right;
-    merge->hash[0] = lk_hash_bytes(bpe->seed, merge->bytes, left);
-    merge->hash[1] = lk_hash_bytes(bpe->seed, merge->bytes + left, right);
+    merge->hash[0] = lk_hash_bytes(bpe->tokens.seed, merge->bytes, left);
+    merge->hash[1] = lk_hash_bytes(bpe->tokens.seed, merge->bytes + left, right);
     for (int i = 0; i < 2; i++) {
-        __builtin_prefetch(&bpe->texts[(size_t)merge->hash[i] & bpe->text_mask]);
+        __builtin_prefetch(&bpe->tokens.slots[(size_t)merge->hash[i] & bpe->tokens.mask]);
     }
     return LK_OK;
 }
@@ -244,34 +165,36 @@ static int spell_merge(const struct lk_bpe *bpe, const uint8_t *text, size_t n,
 /* Token that a merge makes. Files list merges in the order of what they make, so that it is most
    often what the merge before made, or the token after that. */
 static uint32_t find_result(const struct lk_bpe *bpe, const struct merge *m, uint32_t before) {
-    for (uint32_t id = before; id < bpe->n_vocab && id < before + 2; id++) {
-        if (bpe->whole[id] != LK_WHOLE_NO && has_bytes(bpe, id, m->bytes, m->both)) {
+    for (uint32_t id = before; id < bpe->tokens.count && id < before + 2; id++) {
+        if (bpe->whole[id] != LK_WHOLE_NO && lk_token_is(&bpe->tokens, id, m->bytes, m->both)) {
             return id;
         }
     }
-    return lk_bpe_find(bpe, m->bytes, m->both);
+    return lk_token_of(&bpe->tokens, m->bytes, m->both);
 }
 
 /* Finds the three tokens, and asks for the place of the pair. */
 static int resolve_merge(const struct lk_bpe *bpe, struct merge *m, uint32_t before) {
-    uint32_t left = find_hashed(bpe, m->hash[0], m->bytes, m->left);
-    uint32_t right = find_hashed(bpe, m->hash[1], m->bytes + m->left, m->both - m->left);
+    uint32_t left = lk_token_hashed(&bpe->tokens, m->hash[0], m->bytes, m->left);
+    uint32_t right =
+        lk_token_hashed(&bpe->tokens, m->hash[1], m->bytes + m->left, m->both - m->left);
     m->result = find_result(bpe, m, before);
     if (left == LK_NO_ID || right == LK_NO_ID || m->result == LK_NO_ID) {
         return LK_ERR_ARGUMENT;
     }
     m->key = pair_key(left, right);
-    __builtin_prefetch(&bpe->pairs[(size_t)lk_hash_pair(bpe->seed, m->key) & bpe->pair_mask], 1);
+    __builtin_prefetch(&bpe->pairs[(size_t)lk_hash_pair(bpe->tokens.seed, m->key) & bpe->pair_mask],
+                       1);
     return LK_OK;
 }
 
 /* Adds up to BATCH merges, of ranks from `rank`. *done: how many were sound. */
-static int add_batch(struct lk_bpe *bpe, struct string_reader *reader, struct merge *batch,
+static int add_batch(struct lk_bpe *bpe, struct lk_string_reader *reader, struct merge *batch,
                      size_t count, uint32_t rank, size_t *done) {
     int status = LK_OK;
     for (*done = 0; *done < count; ++*done) {
         size_t n;
-        const uint8_t *text = next_string(reader, &n);
+        const uint8_t *text = lk_next_string(reader, &n);
         status = spell_merge(bpe, text, n, &batch[*done]);
         if (status) {
             count = *done;
@@ -295,7 +218,7 @@ static int add_batch(struct lk_bpe *bpe, struct string_reader *reader, struct me
 
 static int add_merges(struct lk_bpe *bpe, const struct lk_strings *merges, size_t longest,
                       size_t *bad_merge) {
-    struct string_reader reader = {merges->data, 0, merges->length_width};
+    struct lk_string_reader reader = {merges->data, 0, merges->length_width};
     struct merge batch[BATCH];
     uint8_t *bytes = calloc(BATCH, longest + 1);
     int status = bytes ? LK_OK : LK_ERR_MEMORY;
@@ -312,25 +235,18 @@ static int add_merges(struct lk_bpe *bpe, const struct lk_strings *merges, size_
 }
 
 static int allocate(struct lk_bpe *bpe, size_t n_tokens, size_t n_bytes, size_t n_merges) {
-    size_t n_texts = table_size(n_tokens), n_pairs = table_size(n_merges);
-    bpe->n_vocab = (uint32_t)n_tokens;
-    bpe->text_mask = n_texts - 1;
+    size_t n_pairs = lk_table_size(n_merges);
     bpe->pair_mask = n_pairs - 1;
-    bpe->offsets = calloc(n_tokens + 1, sizeof *bpe->offsets);
-    bpe->bytes = malloc(n_bytes + 1);
-    bpe->texts = calloc(n_texts, sizeof *bpe->texts);
     bpe->pairs = calloc(n_pairs, sizeof *bpe->pairs);
     bpe->whole = calloc(n_tokens + 1, sizeof *bpe->whole);
     memset(bpe->byte_id, 0xFF, sizeof bpe->byte_id);
-    return bpe->offsets && bpe->bytes && bpe->texts && bpe->pairs && bpe->whole ? LK_OK
-                                                                                : LK_ERR_MEMORY;
+    int status = lk_tokens_allocate(&bpe->tokens, n_tokens, n_bytes);
+    return bpe->pairs && bpe->whole ? status : LK_ERR_MEMORY;
 }
 
 void lk_bpe_free(lk_bpe *bpe) {
     if (bpe) {
-        free(bpe->offsets);
-        free(bpe->bytes);
-        free(bpe->texts);
+        lk_tokens_free(&bpe->tokens);
         free(bpe->pairs);
         free((void *)bpe->whole);
         free(bpe);
@@ -347,9 +263,9 @@ int lk_bpe_new(const struct lk_strings *tokens, const uint8_t *types,
         merges->count >= INT32_MAX) {
         return LK_ERR_ARGUMENT;
     }
-    int status = measure(tokens, &n_bytes, &longest_token);
+    int status = lk_measure_strings(tokens, &n_bytes, &longest_token);
     if (!status) {
-        status = measure(merges, &merge_bytes, &longest_merge);
+        status = lk_measure_strings(merges, &merge_bytes, &longest_merge);
     }
     if (status) {
         return status;
@@ -362,7 +278,7 @@ int lk_bpe_new(const struct lk_strings *tokens, const uint8_t *types,
     if (!bpe) {
         return LK_ERR_MEMORY;
     }
-    bpe->seed = options->seed;
+    bpe->tokens.seed = options->seed;
     bpe->pretok = options->pretok;
     bpe->unk_id = options->unk_id < 0 ? LK_NO_ID : (uint32_t)options->unk_id;
     status = allocate(bpe, tokens->count, n_bytes, merges->count);
@@ -374,7 +290,7 @@ int lk_bpe_new(const struct lk_strings *tokens, const uint8_t *types,
         lk_bpe_free(bpe);
         return status;
     }
-    for (size_t id = 0; options->ignore_merges && id < bpe->n_vocab; id++) {
+    for (size_t id = 0; options->ignore_merges && id < bpe->tokens.count; id++) {
         bpe->whole[id] = LK_WHOLE_YES;
     }
     *out = bpe;
@@ -382,9 +298,9 @@ int lk_bpe_new(const struct lk_strings *tokens, const uint8_t *types,
 }
 
 const uint32_t *lk_bpe_offsets(const lk_bpe *bpe) {
-    return bpe->offsets;
+    return bpe->tokens.offsets;
 }
 
 const uint8_t *lk_bpe_bytes(const lk_bpe *bpe) {
-    return bpe->bytes;
+    return bpe->tokens.bytes;
 }

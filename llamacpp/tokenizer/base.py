@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from llamacpp._native import check, ffi, lib
 from llamacpp.errors import FormatError, InvalidArgumentError
-from llamacpp.format.metadata import Metadata, NumericArray
+from llamacpp.format.metadata import Metadata, NumericArray, StringArray
 from llamacpp.format.types import ValueType
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "UNUSED",
     "USER_DEFINED",
     "Tokenizer",
+    "c_strings",
     "token_types",
 ]
 
@@ -63,6 +64,15 @@ def token_types(metadata: Metadata, n_vocab: int) -> bytes:
         bad = next(i for i, kind in enumerate(array) if not NORMAL <= kind <= BYTE)
         raise FormatError(f"{key} of token {bad} is {array[bad]}; known are 1 (normal) to 6 (byte)")
     return types
+
+
+def c_strings(array: StringArray) -> tuple[Any, Any]:
+    """What C sees of a string array, and what keeps its bytes alive."""
+    data = ffi.from_buffer("uint8_t[]", array.data)
+    strings = ffi.new(
+        "struct lk_strings *", (data, array.data.nbytes, len(array), array.length_width)
+    )
+    return strings, data
 
 
 class _Matcher:

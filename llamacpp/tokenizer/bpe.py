@@ -12,7 +12,7 @@ from typing import Any
 from llamacpp._native import check, ffi, lib
 from llamacpp.errors import FormatError, InvalidArgumentError, UnsupportedError
 from llamacpp.format.metadata import Metadata, StringArray
-from llamacpp.tokenizer.base import Tokenizer, token_types
+from llamacpp.tokenizer.base import Tokenizer, c_strings, token_types
 
 __all__ = ["PRE_TOKENIZERS", "BpeTokenizer"]
 
@@ -105,7 +105,7 @@ class BpeTokenizer(Tokenizer):
 
 def _build(tokens: StringArray, types: bytes, merges: StringArray, options: Any) -> Any:
     out, bad = ffi.new("lk_bpe **"), ffi.new("size_t *")
-    token_strings, merge_strings = _strings(tokens), _strings(merges)
+    token_strings, merge_strings = c_strings(tokens), c_strings(merges)
     status = lib.lk_bpe_new(token_strings[0], types, merge_strings[0], options, out, bad)
     if status == lib.LK_ERR_ARGUMENT and bad[0] < len(merges):
         raise FormatError(
@@ -116,12 +116,3 @@ def _build(tokens: StringArray, types: bytes, merges: StringArray, options: Any)
         raise FormatError("the vocabulary's strings are longer than 4 GiB")
     check(status, "building the tokenizer's tables")
     return ffi.gc(out[0], lib.lk_bpe_free)
-
-
-def _strings(array: StringArray) -> tuple[Any, Any]:
-    """Make what C sees of a string array, and what keeps its bytes alive."""
-    data = ffi.from_buffer("uint8_t[]", array.data)
-    strings = ffi.new(
-        "struct lk_strings *", (data, array.data.nbytes, len(array), array.length_width)
-    )
-    return strings, data

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import struct
+import time
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -10,7 +12,17 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vocabularies import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, load, spm_metadata
+from sentencepiece import SentencePieceProcessor
+from sentencepiece_models import model_proto
+from vocabularies import (
+    BYTE,
+    CONTROL,
+    NORMAL,
+    UNKNOWN,
+    UNUSED,
+    load,
+    spm_metadata,
+)
 
 from llamacpp.errors import FormatError, InvalidArgumentError
 from llamacpp.tokenizer import Tokenizer
@@ -157,14 +169,65 @@ def test_a_vocabulary_that_contradicts_itself_is_refused(
         load(metadata)
 
 
-def test_a_vocabulary_that_sentencepiece_refuses_is_a_format_error() -> None:
+def test_a_piece_may_have_the_name_of_a_byte() -> None:
     metadata = spm_metadata()
     types = list(metadata["token_type"])  # type: ignore[arg-type]
     tokens, scores = list(metadata["tokens"]), list(metadata["scores"])  # type: ignore[arg-type]
-    # A normal piece takes the name of a byte, so that the library finds only 255 of them.
     t = load(
         metadata
         | {"tokens": [*tokens, "<0x41>"], "token_type": [*types, NORMAL], "scores": [*scores, 0.0]}
     )
-    with pytest.raises(FormatError, match="sentencepiece refuses the file's vocabulary"):
-        t.encode("x")
+    assert t.encode("A", add_bos=False)[-1] == 3 + 0x41
+    assert t.token_bytes(t.n_vocab - 1) == b"<0x41>"
+
+
+def random_vocabulary(rng: random.Random, all_bytes: bool) -> dict[str, Any]:
+    """Pieces of a few characters, many of equal score, some unused."""
+    letters = [SPACE, *"abcé你"]
+    pieces = {"".join(rng.choices(letters, k=rng.randint(1, 5))) for _ in range(60)}
+    pieces |= {letter for letter in letters if letter == SPACE or rng.random() < 0.9}
+    words = sorted(pieces)
+    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)] if all_bytes else []
+    types = [NORMAL if w == SPACE else rng.choice((*[NORMAL] * 3, UNUSED)) for w in words]
+    return {
+        "model": "llama",
+        "tokens": ["<unk>", "<s>", "</s>", *bytes_, *words],
+        "token_type": [UNKNOWN, CONTROL, CONTROL, *[BYTE] * len(bytes_), *types],
+        "scores": [
+            *[0.0] * (3 + len(bytes_)), *(float(rng.randint(-9, 2)) for _ in words),
+        ],
+        "unknown_token_id": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("all_bytes", [True, False])
+def test_tokens_are_those_of_sentencepiece(all_bytes: bool) -> None:
+    rng = random.Random(2)
+    for _ in range(60):
+        metadata = random_vocabulary(rng, all_bytes)
+        tokens = [str(token).encode() for token in metadata["tokens"]]
+        kinds = bytes(metadata["token_type"])
+        scores = struct.pack(f"<{len(tokens)}f", *metadata["scores"])
+        reference = SentencePieceProcessor(
+            model_proto=model_proto(tokens, scores, kinds, 0, all_bytes)
+        )
+        ours = load(metadata)
+        for _ in range(60):
+            text = "".join(rng.choices([" ", " ", *"aaabbcc", "é", "你", "x", "😁"], k=40))
+            want = reference.EncodeAsIds((" " + text).replace(" ", SPACE))
+            got = ours.encode(text, add_bos=False)
+            assert got == want, (text, metadata)
+
+
+@pytest.mark.parametrize("piece", ["a", " ", "the other ", "é", "\xff", "q"])
+def test_a_megabyte_takes_no_more_than_its_share_of_time(piece: str) -> None:
+    """Nothing is quadratic: ten times the text takes about ten times as long."""
+    data = piece.encode("latin-1" if piece == "\xff" else "utf-8")
+
+    def seconds(n: int) -> float:
+        text = data * (n // len(data))
+        began = time.process_time()
+        tokenizer().encode(text)
+        return time.process_time() - began
+
+    assert seconds(1_000_000) < 40 * max(min(seconds(100_000) for _ in range(3)), 0.01)
