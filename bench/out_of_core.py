@@ -90,6 +90,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "-n", "--gen", type=int, default=4, metavar="N",
         help="tokens that are timed (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "-r", "--rounds", type=int, default=3, metavar="N",
+        help="rounds in which the engines take turns; the median counts (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("-t", "--threads", type=int, default=2, metavar="N", help="threads")
     parser.add_argument(
         "--engines", default=",".join(ENGINES), metavar="NAMES",
@@ -110,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         specs = [known[name] for name in args.engines.split(",")]
         limits = [parse_size(text) for text in args.limits.split(",")]
         results = [
-            _measure(args, spec, limit, progress) for limit in sorted(limits) for spec in specs
+            result for limit in sorted(limits) for result in _rounds(args, specs, limit, progress)
         ]
     except KeyError as error:
         print(f"{parser.prog}: no engine {error}; engines: {', '.join(known)}", file=sys.stderr)
@@ -129,6 +133,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         draw(results, args.png)
     print(_json(results) if args.json else _table(results), end="")
     return 0
+
+
+def _rounds(
+    args: argparse.Namespace, specs: Sequence[EngineSpec], limit: int, progress: Progress
+) -> list[Result]:
+    """For each engine the run of median speed; one that died is not asked again."""
+    runs: dict[str, list[Result]] = {spec.name: [] for spec in specs}
+    for _ in range(args.rounds):
+        for spec in specs:
+            if not any(run.error for run in runs[spec.name]):
+                runs[spec.name].append(_measure(args, spec, limit, progress))
+    return [
+        sorted(of_one, key=lambda run: run.tokens_per_second or 0.0)[(len(of_one) - 1) // 2]
+        for of_one in runs.values()
+    ]
 
 
 def _measure(args: argparse.Namespace, spec: EngineSpec, limit: int, progress: Progress) -> Result:

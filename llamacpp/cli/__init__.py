@@ -29,16 +29,21 @@ examples:
   llamacpp convert ggml-model-q4_0.bin model.gguf
   llamacpp bench -m model.gguf
   llamacpp memory -m model.gguf --trace
+  llamacpp sparsity -m model.gguf -f text.txt
 
 environment:
-  LLAMACPP_ISA   use the kernels of one instruction-set level (see `llamacpp cpu`)
+  LLAMACPP_ISA         use the kernels of one instruction-set level (see `llamacpp cpu`)
+  LLAMACPP_BUS_GUARD   0: let a file that shrinks while in use end the process
 
 exit codes:
   0 success, 2 bad usage or a bad file, 130 after Ctrl-C
 """
 
 
-COMMANDS = ("generate", "chat", "inspect", "tokenize", "convert", "bench", "memory", "cpu")
+COMMANDS = (
+    *("generate", "chat", "inspect", "tokenize", "convert"),
+    *("bench", "memory", "sparsity", "cpu"),
+)
 
 
 class _Parser(argparse.ArgumentParser):
