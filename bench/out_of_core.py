@@ -29,6 +29,7 @@ from bench.options import adapters
 from bench.progress import Progress
 from llamacpp.errors import LlamaError
 from llamacpp.format import ModelFile
+from llamacpp.format.pages import advise_huge_pages
 from llamacpp.measure.report import NOTHING, markdown_table
 from llamacpp.memory.limit import parse_size
 
@@ -180,7 +181,10 @@ def disk_rate(path: Path) -> float:
     with ModelFile(path) as model:
         file = model.mapping(0).open_direct()
         n = min(PROBED, model.mapping(0).nbytes) // PIECE
-    rooms = [memoryview(mmap.mmap(-1, PIECE)) for _ in range(READERS)]
+    mapping = mmap.mmap(-1, READERS * PIECE)
+    advise_huge_pages(mapping)
+    mapping[:] = bytes(len(mapping))  # no page is taken while the clock runs
+    rooms = [memoryview(mapping)[i * PIECE :][:PIECE] for i in range(READERS)]
 
     def read(reader: int) -> None:
         for piece in range(reader, n, READERS):
