@@ -256,11 +256,33 @@ struct lk_strings {
 /* Pre-tokenizers: how a text is cut into words before merges apply. */
 enum lk_pretok {
     LK_PRETOK_DEFAULT = 0,
-    LK_PRETOK_GPT2 = 1,
-    LK_PRETOK_LLAMA3 = 2,
-    LK_PRETOK_QWEN2 = 3,
-    LK_PRETOK_SMOLLM = 4,
-    LK_N_PRETOKS = 5
+    LK_PRETOK_FALCON = 1,
+    LK_PRETOK_GPT2 = 2,
+    LK_PRETOK_SMOLLM = 3,
+    LK_PRETOK_CHAMELEON = 4,
+    LK_PRETOK_LLAMA3 = 5,
+    LK_PRETOK_MINICPM5 = 6,
+    LK_PRETOK_JAIS2 = 7,
+    LK_PRETOK_QWEN2 = 8,
+    LK_PRETOK_LAGUNA = 9,
+    LK_PRETOK_QWEN35 = 10,
+    LK_PRETOK_UFAKZEKA = 11,
+    LK_PRETOK_SEED_CODER = 12,
+    LK_PRETOK_EXAONE_MOE = 13,
+    LK_PRETOK_GPT4O = 14,
+    LK_PRETOK_TINY_AYA = 15,
+    LK_PRETOK_YOUTU = 16,
+    LK_PRETOK_TEKKEN = 17,
+    LK_PRETOK_KIMI_K2 = 18,
+    LK_PRETOK_DEEPSEEK_LLM = 19,
+    LK_PRETOK_DEEPSEEK_CODER = 20,
+    LK_PRETOK_DEEPSEEK_V3 = 21,
+    LK_PRETOK_SPARK = 22,
+    LK_PRETOK_AFMOE = 23,
+    LK_PRETOK_BLOOM = 24,
+    LK_PRETOK_VIKING = 25,
+    LK_PRETOK_SUPERBPE = 26,
+    LK_N_PRETOKS = 27
 };
 
 struct lk_bpe_options {

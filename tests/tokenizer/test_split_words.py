@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from llamacpp._native import check, ffi, lib
-from llamacpp.tokenizer.bpe import PRE_TOKENIZERS
+from llamacpp.tokenizer.pre import PRE_TOKENIZERS
 
 regex = pytest.importorskip("regex")
 
@@ -45,7 +45,7 @@ def split_by_regex(text: str, pre: str) -> list[str]:
 
 def split(data: bytes, pre: str) -> list[bytes]:
     ends, count = ffi.new("size_t[]", len(data)), ffi.new("size_t *")
-    check(lib.lk_bpe_split(PRE_TOKENIZERS[pre], data, len(data), ends, len(data), count), "split")
+    check(lib.lk_bpe_split(PRE_TOKENIZERS[pre].splitter, data, len(data), ends, len(data), count), "split")
     return [data[start:end] for start, end in pairwise([0, *ffi.unpack(ends, count[0])])]
 
 
