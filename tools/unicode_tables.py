@@ -50,7 +50,8 @@ SETS = {
     "ASCII_LETTER": r"[A-Za-z]",
     "ASCII_DIGIT": r"[0-9]",
     "ASCII_MARK": r"[!-/:-@\[-`{-~]",
-    "WORD": r"\w",
+    # As Oniguruma has it, which cuts the words of the models with a \b.
+    "WORD": r"[[\w\u00B2\u00B3\u00B9\u00BC-\u00BE]--[\u200C\u200D]]",
     # Letters that may begin a word such as "Word", and those that may end it.
     "UPPER": rf"[{UPPER}]",
     "LOWER": rf"[{LOWER}]",

@@ -77,6 +77,12 @@ DEEPSEEK_LETTERS = (
 )
 DEEPSEEK_EAST = r"[\u4E00-\u9FA5\u0800-\u4E00\uAC00-\uD7FF]+"
 
+# Where "\b" stands in the model's file. To Oniguruma these signs of Latin-1 are also parts of words,
+# and the two that join and part letters are not.
+THREES_BEFORE_NO_WORD = (
+    r"\d{1,3}(?=(?:\d{3})*(?![\w\u00B2\u00B3\u00B9\u00BC-\u00BE&&[^\u200C\u200D]]))"
+)
+
 BLOOM = r" ?[^(\s|.,!?…。，、।۔،)]+"
 
 _ROWS = {
@@ -105,7 +111,7 @@ _ROWS = {
     "seed-coder": [SEED_CODER],
     "exaone-moe": [EXAONE_MOE],
     "gpt-4o llama4 kanana2 talkie minimax-m2 granite-embed-multi-97m": [GPT4O],
-    "tiny_aya cohere2moe": [r"\d{1,3}(?=(?:\d{3})*\b)", GPT4O],
+    "tiny_aya cohere2moe": [THREES_BEFORE_NO_WORD, GPT4O],
     "youtu": [
         r"[\uAC00-\uD7A3\u3131-\u318E]+|"
         r"[\uFF01\u2026\u201C\u201D\u2018\u2019\u2014\uFF1A\uFF1B\uFF0C\u3001-\u303F\uFE30-\uFE4F]+|"
