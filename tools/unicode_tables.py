@@ -1,8 +1,8 @@
 """Generate csrc/bpe/unicode.inc: the sets of characters that the pre-tokenizers' expressions use.
 
-Run `python tools/unicode_tables.py > csrc/bpe/unicode.inc` when a set is added or Unicode grows; the
-`regex` package tells which characters belong to a set. Characters that belong to the same sets are
-one class; the tables lead from a code point to its class, and from the class to the sets.
+Run `python tools/unicode_tables.py > csrc/bpe/unicode.inc` when a set is added or Unicode grows.
+The `regex` package tells which characters belong to a set. Characters that belong to the same sets
+are one class; the tables lead from a code point to its class, and from the class to the sets.
 """
 
 from __future__ import annotations

@@ -9,43 +9,9 @@
 
 #define UNICODE_TABLES
 #include "unicode.inc"
+#include "utf8.h"
 
-static inline uint64_t sets_of(uint32_t code) {
-    return unicode_sets[unicode_class[(size_t)unicode_block[code >> 8] << 8 | (code & 0xFF)]];
-}
-
-static inline int is_trail(uint8_t byte) {
-    return (byte & 0xC0) == 0x80;
-}
-
-/* Code point of 2 to 4 bytes at `pos`, its end in *next; if they are no UTF-8, one byte that
-   stands for U+10FFFF, which never means anything. */
-static uint32_t decode_long(const struct lk_piece *in, size_t pos, size_t *next) {
-    const uint8_t *p = in->text + pos;
-    size_t have = in->end - pos;
-    uint32_t code;
-    if (p[0] >= 0xC2 && p[0] < 0xE0 && have >= 2 && is_trail(p[1])) {
-        *next = pos + 2;
-        return (p[0] & 0x1Fu) << 6 | (p[1] & 0x3Fu);
-    }
-    if (p[0] >= 0xE0 && p[0] < 0xF0 && have >= 3 && is_trail(p[1]) && is_trail(p[2])) {
-        code = (p[0] & 0x0Fu) << 12 | (p[1] & 0x3Fu) << 6 | (p[2] & 0x3Fu);
-        if (code >= 0x800 && (code < 0xD800 || code >= 0xE000)) {
-            *next = pos + 3;
-            return code;
-        }
-    }
-    if (p[0] >= 0xF0 && p[0] < 0xF5 && have >= 4 && is_trail(p[1]) && is_trail(p[2]) &&
-        is_trail(p[3])) {
-        code = (p[0] & 7u) << 18 | (p[1] & 0x3Fu) << 12 | (p[2] & 0x3Fu) << 6 | (p[3] & 0x3Fu);
-        if (code >= 0x10000 && code <= 0x10FFFF) {
-            *next = pos + 4;
-            return code;
-        }
-    }
-    *next = pos + 1;
-    return 0x10FFFF;
-}
+enum { UNASSIGNED = 0x10FFFF }; /* will never mean anything */
 
 /* Sets of the character at `pos` < end, and where it ends. */
 static inline uint64_t peek(const struct lk_piece *in, size_t pos, size_t *next) {
@@ -54,7 +20,9 @@ static inline uint64_t peek(const struct lk_piece *in, size_t pos, size_t *next)
         *next = pos + 1;
         return unicode_sets[unicode_class[byte]]; /* block 0 is the first */
     }
-    return sets_of(decode_long(in, pos, next));
+    uint32_t code = lk_decode_long(in->text, pos, in->end, next);
+    code = code == UINT32_MAX ? UNASSIGNED : code;
+    return unicode_sets[unicode_class[(size_t)unicode_block[code >> 8] << 8 | (code & 0xFF)]];
 }
 
 /* Sets of the character at `pos`; none at the end. */

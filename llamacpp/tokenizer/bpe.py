@@ -29,7 +29,7 @@ class BpeTokenizer(Tokenizer):
     """
 
     def __init__(self, metadata: Metadata) -> None:
-        self._pre = pre_tokenizer(metadata.string("tokenizer.ggml.pre", "default"))
+        self._pre = pre_tokenizer(metadata.string("tokenizer.ggml.pre", "") or "default")
         tokens = metadata.strings("tokenizer.ggml.tokens")
         merges = metadata.strings("tokenizer.ggml.merges")
         types = token_types(metadata, len(tokens))

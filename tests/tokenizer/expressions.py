@@ -77,8 +77,8 @@ DEEPSEEK_LETTERS = (
 )
 DEEPSEEK_EAST = r"[\u4E00-\u9FA5\u0800-\u4E00\uAC00-\uD7FF]+"
 
-# Where "\b" stands in the model's file. To Oniguruma these signs of Latin-1 are also parts of words,
-# and the two that join and part letters are not.
+# Where "\b" stands in the model's file. Oniguruma takes these signs of Latin-1 for parts of words,
+# and not the two that join and part letters.
 THREES_BEFORE_NO_WORD = (
     r"\d{1,3}(?=(?:\d{3})*(?![\w\u00B2\u00B3\u00B9\u00BC-\u00BE&&[^\u200C\u200D]]))"
 )
@@ -88,8 +88,8 @@ BLOOM = r" ?[^(\s|.,!?…。，、।۔،)]+"
 _ROWS = {
     "default": [r"[\p{P}$+<=>^~|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"],
     "falcon": [r"[\p{P}$+<=>^~|`]+", GPT2, "[0-9][0-9][0-9]"],
-    "gpt-2 phi-2 mpt olmo jais trillion granite-docling gigachat a.x-4.0 mellum modern-bert exaone4 "
-    "jina-es jina-de jina-v2-es jina-v2-de jina-v1-en jina-v2-code roberta-bpe": [GPT2],
+    "gpt-2 phi-2 mpt olmo jais trillion granite-docling gigachat a.x-4.0 mellum modern-bert "
+    "exaone4 jina-es jina-de jina-v2-es jina-v2-de jina-v1-en jina-v2-code roberta-bpe": [GPT2],
     "smollm starcoder refact command-r codeshell exaone minerva-7b mellum2": [r"\p{N}", GPT2],
     "chameleon": [
         "<sentinel:[0-9]+>",

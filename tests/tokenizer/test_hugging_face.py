@@ -1,4 +1,4 @@
-"""Words and ids against Hugging Face's `tokenizers`, built of the same vocabulary and expressions."""
+"""Words and ids against Hugging Face's `tokenizers`, of the same vocabulary and expressions."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from llamacpp.tokenizer.pre import PRE_TOKENIZERS
 
 def isolating(expressions: list[str]) -> list[object]:
     return [
-        pre_tokenizers.Split(tokenizers.Regex(expression), "isolated")
-        for expression in expressions
+        pre_tokenizers.Split(tokenizers.Regex(expression), "isolated") for expression in expressions
     ]
 
 
