@@ -171,24 +171,23 @@ static size_t match_capitalized(const struct lk_words *words, const struct lk_pi
     return low > at ? low : both;
 }
 
-/* lead?upper*lower+|lead?upper+lower*: a lead that may also be a letter is tried as either. */
+/* lead?upper*lower+|lead?upper+lower*; a lead that is also a letter's mark is tried as either. */
 static size_t match_letters(const struct lk_words *words, const struct lk_piece *in, size_t pos) {
-    size_t next, at;
+    size_t next;
     uint64_t sets = peek(in, pos, &next);
-    size_t from = sets & words->lead && next < in->end ? next : pos;
+    size_t from = sets & words->lead ? next : pos;
     if (words->upper == words->lower) {
-        at = run_of(in, from, words->lower, LK_ALL);
+        size_t at = run_of(in, from, words->lower, LK_ALL);
         return at > from ? at : sets & words->lower ? next : pos;
     }
-    at = match_capitalized(words, in, from);
-    if (at == from && from > pos) {
-        from = pos;
-        at = match_capitalized(words, in, from);
+    size_t at = match_capitalized(words, in, from);
+    if (at > from) {
+        return at;
     }
-    if (at == from) {
-        from = sets & words->lead && next < in->end ? next : pos;
-        at = run_of(in, from, words->upper, LK_ALL);
+    if (from > pos && (at = match_capitalized(words, in, pos)) > pos) {
+        return at;
     }
+    at = run_of(in, from, words->upper, LK_ALL); /* no lower one follows */
     return at > from ? at : pos;
 }
 
