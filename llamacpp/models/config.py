@@ -122,8 +122,8 @@ class Config:
                 f"{read.architecture}.expert_count is set: mixtures of experts are not supported"
             )
 
-    def window(self, layer: int, period: int = 0) -> int:
-        """How many positions a token sees in a layer, its own included; 0: all before it.
+    def is_local(self, layer: int, period: int = 0) -> bool:
+        """Whether a layer is one of those with a window, if there is one.
 
         Args:
             layer: number of the layer.
@@ -132,10 +132,15 @@ class Config:
         """
         pattern = period if self.sliding_window_pattern is None else self.sliding_window_pattern
         if isinstance(pattern, tuple):
-            slides = pattern[layer]
-        else:
-            slides = pattern == 0 or layer % pattern < pattern - 1
-        return self.sliding_window if slides else 0
+            return pattern[layer]
+        return pattern == 0 or layer % pattern < pattern - 1
+
+    def window(self, layer: int, period: int = 0) -> int:
+        """How many positions a token sees in a layer, its own included; 0: all before it.
+
+        As `is_local`.
+        """
+        return self.sliding_window if self.is_local(layer, period) else 0
 
 
 class _Reader:

@@ -7,8 +7,19 @@ from collections.abc import Callable, Mapping
 from llamacpp.errors import FormatError, UnsupportedError
 from llamacpp.format import ModelFile
 from llamacpp.models.config import Config
+from llamacpp.models.gemma import Gemma
+from llamacpp.models.gemma2 import Gemma2
+from llamacpp.models.gemma3 import Gemma3
+from llamacpp.models.gpt2 import GPT2
+from llamacpp.models.granite import Granite
 from llamacpp.models.layers import Network
 from llamacpp.models.llama import Llama
+from llamacpp.models.olmo2 import Olmo2
+from llamacpp.models.phi3 import Phi3
+from llamacpp.models.qwen2 import Qwen2
+from llamacpp.models.qwen3 import Qwen3
+from llamacpp.models.smollm3 import SmolLM3
+from llamacpp.models.starcoder2 import StarCoder2
 from llamacpp.models.weights import Weights
 from llamacpp.tensors import Tensor, map_tensors
 
@@ -16,6 +27,17 @@ __all__ = ["ARCHITECTURES", "load_network"]
 
 ARCHITECTURES: dict[str, Callable[[Config, Weights, int], Network]] = {
     "llama": Llama,
+    "qwen2": Qwen2,
+    "qwen3": Qwen3,
+    "gemma": Gemma,
+    "gemma2": Gemma2,
+    "gemma3": Gemma3,
+    "phi3": Phi3,
+    "olmo2": Olmo2,
+    "granite": Granite,
+    "smollm3": SmolLM3,
+    "starcoder2": StarCoder2,
+    "gpt2": GPT2,
 }
 
 
