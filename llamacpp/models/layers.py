@@ -148,8 +148,9 @@ class Workspace:
         self.blocks = list(network.blocks(self))
         counts = range(1, min(n_batch, 16) + 1), (n_batch,)
         for n_tokens in {n for group in counts for n in group}:
-            for op in (*self.blocks, network.output):
-                self.work.reserve(op.scratch(n_tokens, n_threads))
+            self.work.reserve(network.output.scratch(n_tokens, n_threads))
+            for block in self.blocks:
+                self.work.reserve(block.scratch(n_tokens, n_threads))
         self.window = network.window
         passing = set(self.window.tensors.values()) if self.window else set()
         self._passing = [  # of each op of each block: how many of its weights pass the window

@@ -104,7 +104,7 @@ class LayerWeights:
         norm: ops.Norm | None = None,
         epilogue: int = ops.STORE,
     ) -> ops.Linear:
-        """Products of one input: for each name, a matrix (k -> rows), and a bias if there is one."""
+        """Products of one input by matrices (k -> rows), with biases if the file has them."""
         return ops.Linear(
             [self.get(f"{name}.weight", k, n) for name, n in rows.items()],
             [self.find(f"{name}.bias", n) for name, n in rows.items()],

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Type
 
-from llamacpp import _native
 from llamacpp.engine import Model
 from tests.evaluation import ways
 from tests.random_models import WEIGHT_TYPES, write_random_model
@@ -38,15 +37,6 @@ def report(request: pytest.FixtureRequest) -> Iterator[None]:
         reporter.write_line(f"{'weights':8} {'cache':6} {'level':9} {'nmse':>9} {'limit':>9}")
         for weights, cache, level, error, limit in _table:
             reporter.write_line(f"{weights:8} {cache:6} {level:9} {error:9.1e} {limit:9.1e}")
-
-
-@pytest.fixture(params=_native.available_levels())
-def level(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each level of this machine in turn."""
-    before = _native.active_level()
-    _native.set_level(request.param)
-    yield request.param
-    _native.set_level(before)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from tests.reference import nmse
 pytest.importorskip("torch", reason="pip install 'llamacpp[parity]' for tests of architectures")
 pytest.importorskip("transformers", reason="pip install 'llamacpp[parity]'")
 
-from tests import hf_models  # noqa: E402 - needs them
+from tests import hf_models
 
 LIMITS = {"f32": 1e-9, "f16": 2e-7}
 N_VOCAB = 99
