@@ -144,6 +144,28 @@ def test_vectors_must_be_float32(name: str, tmp_path: Path) -> None:
         Model.open(path)
 
 
+@pytest.mark.parametrize(
+    ("metadata", "error", "message"),
+    [
+        ({"attention.sliding_window_pattern": [True, False]}, FormatError, "2 entries, but 1"),
+        ({"attention.sliding_window_pattern": [1]}, FormatError, "an array of BOOL"),
+        ({"attention.scale": float("nan")}, FormatError, "attention.scale.* not positive"),
+        ({"final_logit_softcapping": -30.0}, FormatError, "softcapping.* not positive"),
+        ({"rope.scaling.type": "yarn"}, FormatError, "rope.scaling.factor"),
+        (
+            {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0,
+             "rope.scaling.yarn_ext_factor": 0.5},
+            UnsupportedError, "ext_factor",
+        ),
+    ],
+)  # fmt: skip
+def test_options_of_newer_architectures_are_checked(
+    metadata: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        Model.open(write(tmp_path / "m.gguf", {f"llama.{k}": v for k, v in metadata.items()}))
+
+
 def test_biases_and_rope_factors_are_checked(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=r"attn_q.bias.*\[31\] instead of \[32\]"):
         Model.open(write(tmp_path / "m.gguf", shapes={"blk.0.attn_q.bias": (31,)}))
