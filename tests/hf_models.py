@@ -50,7 +50,7 @@ OTHER_NAMES = {
     "ln_f": "output_norm",
 }
 NORMS_AFTER = {"gemma2", "gemma3", "olmo2"}  # whose post_attention_layernorm is just that
-KINDS_WITH_NORMS_AFTER = {"Gemma2", "Gemma3Text", "Olmo2"}
+KINDS_WITH_NORMS_AFTER = {"Gemma2", "Gemma3Text", "Olmo2", "Olmo3"}
 PAIRS_ADJACENT = {"llama", "granite", "smollm3"}
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from llamacpp.engine import Model
+from llamacpp.errors import InvalidArgumentError
+from llamacpp.measure.work import weight_bytes_per_token
 from llamacpp.models.registry import ARCHITECTURES
 from tests.evaluation import ways
 from tests.reference import nmse
@@ -73,6 +75,12 @@ GEMMA3_ROPE = {
         "full_attention": {"rope_type": "linear", "rope_theta": 50000.0, "factor": 8.0},
     }
 }
+OLMO3_ROPE = {
+    "rope_parameters": {
+        "sliding_attention": rope("default")["rope_parameters"],
+        "full_attention": YARN["rope_parameters"],
+    }
+}
 GRANITE = {
     "embedding_multiplier": 6.0, "attention_multiplier": 0.4, "residual_multiplier": 0.22,
     "logits_scaling": 3.0,
@@ -111,6 +119,7 @@ CASES = {
     ),
     "olmo2": Case("olmo2", "Olmo2", {}),
     "olmo2-mha-yarn": Case("olmo2", "Olmo2", YARN | {"num_key_value_heads": 4}),
+    "olmo3": Case("olmo2", "Olmo3", WINDOW | OLMO3_ROPE | {"num_hidden_layers": 5}),
     "granite": Case("granite", "Granite", GRANITE),
     "granite-tied": Case("granite", "Granite", GRANITE | TIED | rope("default", 1e6)),
     "smollm3": Case("smollm3", "SmolLM3", {"num_hidden_layers": 5}),
@@ -152,6 +161,17 @@ def test_logits_match_transformers_in_float64(made: Made, cache: str) -> None:
         errors = [nmse(got, made.want) for got in ways(model, cache, made.tokens, made.n_ctx)]
         assert model.copied_weight_bytes == 0
     assert max(errors) <= LIMITS[cache], errors
+
+
+def test_a_context_beyond_the_learned_positions_is_refused(tmp_path: Path) -> None:
+    path = hf_models.write(tmp_path / "m.gguf", hf_models.make("GPT2", GPT2), "gpt2")
+    with Model.open(path) as model:
+        assert model.session().n_ctx == 64
+        with pytest.raises(InvalidArgumentError, match=r"n_ctx is 65, but .* 64 positions"):
+            model.session(n_ctx=65)
+        weights = sum(t.nbytes for t in model.weights.values())
+        positions = model.weights["position_embd.weight"]
+        assert weight_bytes_per_token(model) == weights - positions.nbytes + positions.row_nbytes
 
 
 def test_every_architecture_has_a_case() -> None:
