@@ -39,6 +39,7 @@ ENGINES = ("ours", "peer-norepack")
 PIECE = 4 << 20  # bytes of a read
 READERS = 4
 PROBED = 1 << 30  # bytes, at most
+TRIES = 3  # of which the best counts: disks of virtual machines have their moods
 
 
 @dataclass(frozen=True)
@@ -190,10 +191,13 @@ def disk_rate(path: Path) -> float:
         for piece in range(reader, n, READERS):
             file.read(piece * PIECE, rooms[reader], PIECE)
 
-    began = time.perf_counter()
-    with ThreadPoolExecutor(READERS) as pool:
-        list(pool.map(read, range(READERS)))
-    return n * PIECE / (time.perf_counter() - began)
+    def seconds() -> float:
+        began = time.perf_counter()
+        with ThreadPoolExecutor(READERS) as pool:
+            list(pool.map(read, range(READERS)))
+        return time.perf_counter() - began
+
+    return n * PIECE / min(seconds() for _ in range(TRIES))
 
 
 def bytes_per_token(path: Path) -> int:
