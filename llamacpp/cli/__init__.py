@@ -30,6 +30,7 @@ examples:
   llamacpp bench -m model.gguf
   llamacpp memory -m model.gguf --trace
   llamacpp sparsity -m model.gguf -f text.txt
+  llamacpp perplexity -m model.gguf -f text.txt
 
 environment:
   LLAMACPP_ISA         use the kernels of one instruction-set level (see `llamacpp cpu`)
@@ -42,7 +43,7 @@ exit codes:
 
 COMMANDS = (
     *("generate", "chat", "inspect", "tokenize", "convert"),
-    *("bench", "memory", "sparsity", "cpu"),
+    *("bench", "memory", "sparsity", "perplexity", "cpu"),
 )
 
 
