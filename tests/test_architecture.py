@@ -25,6 +25,7 @@ ORDER = (
     "sampling",
     "engine",
     "measure",
+    "convert",
     "api",
     "cli",
 )

@@ -114,3 +114,26 @@ def test_generate_runs_ggjt_in_place_or_says_how_to_convert(here, old, source, t
     done = here("generate", "-m", new, "-p", "the", "-n", "4", "-c", "64", "-q")
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.startswith(b"the")
+
+
+def test_a_folder_is_a_hugging_face_model(run, tmp_path) -> None:
+    """What has no weights here is said in a line; tests/convert has the conversions."""
+    folder, target = tmp_path / "model", tmp_path / "model.gguf"
+    folder.mkdir()
+    for content, message in (
+        (None, b"config.json: cannot read"),
+        ('{"architectures": ["MambaForCausalLM"]}', b"'MambaForCausalLM' is not supported"),
+    ):
+        if content is not None:
+            (folder / "config.json").write_text(content)
+        done = run("convert", folder, target)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert done.stderr.count(b"\n") == 1
+    assert (
+        b"--norm-eps is not for a folder" in run("convert", folder, target, "--norm-eps", 1).stderr
+    )
+    assert (
+        b"--type is not for a file of 2023" in run("convert", "x", target, "--type", "f16").stderr
+    )
+    assert not target.exists()

@@ -44,7 +44,6 @@ class Case(NamedTuple):
     arch: str
     kind: str
     options: dict[str, Any]
-    metadata: dict[str, Any] = {}  # noqa: RUF012 - never written to
     n_ctx: int | None = None
 
 
@@ -86,7 +85,6 @@ GRANITE = {
     "logits_scaling": 3.0,
 }  # fmt: skip
 SLIDING = {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 1}
-FROM_1 = {"attention.sliding_window_pattern": [False, True, True]}
 
 CASES = {
     "llama": Case("llama", "Llama", HEADS),
@@ -96,7 +94,7 @@ CASES = {
     "mistral": Case("llama", "Mistral", WINDOW),
     "qwen2": Case("qwen2", "Qwen2", {}),
     "qwen2-tied-yarn": Case("qwen2", "Qwen2", TIED | YARN),
-    "qwen2-sliding": Case("qwen2", "Qwen2", SLIDING, FROM_1),
+    "qwen2-sliding": Case("qwen2", "Qwen2", SLIDING),
     "qwen3": Case("qwen3", "Qwen3", HEADS),
     "qwen3-tied-yarn": Case("qwen3", "Qwen3", HEADS | TIED | YARN),
     "qwen3-linear": Case("qwen3", "Qwen3", HEADS | LINEAR),
@@ -150,7 +148,7 @@ def made(
     options = case.options if case.kind == "GPT2" else BASE | case.options
     network = hf_models.make(case.kind, options)
     path = tmp_path_factory.mktemp("parity") / f"{request.param}.gguf"
-    hf_models.write(path, network, case.arch, case.metadata)
+    hf_models.write(path, network)
     tokens = TOKENS[: case.n_ctx]
     return Made(path, hf_models.logits(network, tokens), tokens, case.n_ctx)
 
@@ -164,7 +162,7 @@ def test_logits_match_transformers_in_float64(made: Made, cache: str) -> None:
 
 
 def test_a_context_beyond_the_learned_positions_is_refused(tmp_path: Path) -> None:
-    path = hf_models.write(tmp_path / "m.gguf", hf_models.make("GPT2", GPT2), "gpt2")
+    path = hf_models.write(tmp_path / "m.gguf", hf_models.make("GPT2", GPT2))
     with Model.open(path) as model:
         assert model.session().n_ctx == 64
         with pytest.raises(InvalidArgumentError, match=r"n_ctx is 65, but .* 64 positions"):
