@@ -13,9 +13,9 @@ from llamacpp.format.types import GGMLType
 __all__ = ["Tensor", "map_tensors"]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen, only because that takes three times as long to make
 class Tensor:
-    """A tensor where it lies: its type, extents, and the address of its first byte.
+    """A tensor where it lies: its type, extents, and the address of its first byte. Immutable.
 
     The bytes stay mapped for as long as the tensor, or its `data`, is referred to.
 

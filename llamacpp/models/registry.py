@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 
 from llamacpp.errors import FormatError, UnsupportedError
 from llamacpp.format import ModelFile
 from llamacpp.models.config import Config
+from llamacpp.models.decoder import Decoder
 from llamacpp.models.layers import Network
 from llamacpp.models.weights import Weights
 from llamacpp.tensors import Tensor, map_tensors
@@ -49,10 +50,8 @@ def load_network(file: ModelFile, tensors: Mapping[str, Tensor] | None = None) -
     _check_layers(file, config.n_layer)
     weights = Weights(map_tensors(file) if tensors is None else tensors)
     module, architecture = ARCHITECTURES[name]
-    create: Callable[[Config, Weights, int], Network] = getattr(
-        import_module(f"llamacpp.models.{module}"), architecture
-    )
-    return create(config, weights, _vocabulary_size(file))
+    network: type[Decoder] = getattr(import_module(f"llamacpp.models.{module}"), architecture)
+    return network(config, weights, _vocabulary_size(file))
 
 
 def _vocabulary_size(file: ModelFile) -> int:
