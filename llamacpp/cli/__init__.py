@@ -43,7 +43,7 @@ exit codes:
 
 COMMANDS = (
     *("generate", "chat", "inspect", "tokenize", "convert"),
-    *("bench", "memory", "sparsity", "perplexity", "cpu"),
+    *("bench", "memory", "sparsity", "perplexity", "verify", "cpu"),
 )
 
 

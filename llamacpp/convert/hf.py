@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from llamacpp.convert.checkpoint import open_checkpoint, read_json
+from llamacpp.convert.checkpoint import Checkpoint, open_checkpoint, read_json
 from llamacpp.convert.metadata import ARCHITECTURES, Architecture, hyperparameters, rope_tables
 from llamacpp.convert.names import Weight, weights_of
 from llamacpp.convert.vocabulary import read_vocabulary
 from llamacpp.errors import FormatError, InvalidArgumentError, ModelFileError, UnsupportedError
+from llamacpp.format.encode import Value
 from llamacpp.format.types import FILE_TYPES, GGMLType
 from llamacpp.format.writer import GGUFWriter
 
@@ -74,31 +76,43 @@ def convert_hf(
     weights = weights_of(checkpoint, config, kind)
     n_vocab = next(w.shape[0] for w in weights if w.name == "token_embd.weight")
     words = read_vocabulary(folder, config, n_vocab, pre) if vocabulary else {}
-    tables = rope_tables(config)
+    general: dict[str, Value] = {
+        "general.architecture": kind.name,
+        "general.name": folder.resolve().name,
+        "general.file_type": _FILE_TYPES[TYPES[type].name],
+        "general.quantization_version": _QUANTIZATION_VERSION,
+    }
     with GGUFWriter(target, overwrite=overwrite) as writer:
-        writer.add("general.architecture", kind.name)
-        writer.add("general.name", folder.resolve().name)
-        writer.add("general.file_type", _FILE_TYPES[TYPES[type].name])
-        writer.add("general.quantization_version", _QUANTIZATION_VERSION)
-        for key, value in {**metadata, **words}.items():
+        for key, value in {**general, **metadata, **words}.items():
             writer.add(key, value)
-        for name, values in tables.items():
-            writer.add_tensor(name, GGMLType.F32, (len(values),))
-        for weight in weights:
-            writer.add_tensor(weight.name, _stored_as(weight, TYPES[type]), weight.shape[::-1])
-        for name, values in tables.items():
-            writer.write_tensor(name, values.tobytes())
-        done, total = 0, sum(math.prod(weight.shape) for weight in weights)
+        _write(writer, checkpoint, weights, rope_tables(config), TYPES[type], progress)
 
-        def encoded(weight: Weight) -> Iterator[bytes]:
-            nonlocal done
-            for rows in weight.rows(checkpoint):
-                yield _encode(weight.name, rows, _stored_as(weight, TYPES[type]))
-                done += rows.size
-                progress(done, total)
 
-        for weight in weights:
-            writer.write_tensor(weight.name, encoded(weight))
+def _write(
+    writer: GGUFWriter,
+    checkpoint: Checkpoint,
+    weights: list[Weight],
+    tables: dict[str, array[float]],
+    kind: GGMLType,
+    progress: Callable[[int, int], object],
+) -> None:
+    for name, values in tables.items():
+        writer.add_tensor(name, GGMLType.F32, (len(values),))
+    for weight in weights:
+        writer.add_tensor(weight.name, _stored_as(weight, kind), weight.shape[::-1])
+    for name, values in tables.items():
+        writer.write_tensor(name, values.tobytes())
+    done, total = 0, sum(math.prod(weight.shape) for weight in weights)
+
+    def encoded(weight: Weight) -> Iterator[bytes]:
+        nonlocal done
+        for rows in weight.rows(checkpoint):
+            yield _encode(weight.name, rows, _stored_as(weight, kind))
+            done += rows.size
+            progress(done, total)
+
+    for weight in weights:
+        writer.write_tensor(weight.name, encoded(weight))
 
 
 def _configuration(folder: Path) -> tuple[dict[str, Any], Architecture]:
