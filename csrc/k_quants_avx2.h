@@ -122,4 +122,28 @@ LK_INLINE void lk_scale_i8(__m256 y[2], __m128i x_i8x16, __m256 d) {
     y[1] = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(high)), d);
 }
 
+/* The types of iq_quants.h: signed. */
+LK_INLINE void lk_quants_iq(lk_iq_type type, __m256i q[8], const void *super_block) {
+    const __m256i byte =
+        _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201);
+#pragma GCC unroll 8
+    for (int g = 0; g < 8; g++) {
+        const lk_iq_codes c = lk_iq_codes_of(type, super_block, g);
+        q[g] = _mm256_set_epi64x((long long)c.word[3], (long long)c.word[2], (long long)c.word[1],
+                                 (long long)c.word[0]);
+        if (!lk_iq_has_signs(type))
+            continue;
+        const __m256i signs = _mm256_shuffle_epi8(_mm256_set1_epi32((int)c.negative), byte);
+        const __m256i minus = _mm256_cmpeq_epi8(_mm256_and_si256(signs, bit), bit);
+        q[g] = _mm256_sub_epi8(_mm256_xor_si256(q[g], minus), minus);
+    }
+}
+
+LK_INLINE void lk_scales_iq(lk_iq_type type, __m256 scale[2], const void *super_block) {
+    const lk_iq_scales s = lk_iq_scales_of(type, super_block);
+    const __m128i bytes = _mm_set_epi64x((long long)s.scale[1], (long long)s.scale[0]);
+    lk_scale_u8(scale, bytes, _mm256_set1_ps(s.d));
+}
+
 #endif

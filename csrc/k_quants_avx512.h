@@ -160,4 +160,22 @@ LK_INLINE __m512 lk_i8_to_f32(__m128i x_i8x16) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(x_i8x16));
 }
 
+/* The types of iq_quants.h: elements 64 j .. 64 j + 63, signed. */
+LK_INLINE __m512i lk_quants64_iq(lk_iq_type type, const void *super_block, const int j) {
+    const lk_iq_codes a = lk_iq_codes_of(type, super_block, 2 * j);
+    const lk_iq_codes b = lk_iq_codes_of(type, super_block, 2 * j + 1);
+    const __m512i q = _mm512_setr_epi64(
+        (long long)a.word[0], (long long)a.word[1], (long long)a.word[2], (long long)a.word[3],
+        (long long)b.word[0], (long long)b.word[1], (long long)b.word[2], (long long)b.word[3]);
+    const __mmask64 minus = a.negative | (uint64_t)b.negative << 32;
+    return lk_iq_has_signs(type) ? _mm512_mask_sub_epi8(q, minus, _mm512_setzero_si512(), q) : q;
+}
+
+/* By group; groups of 32: eight, twice. */
+LK_INLINE __m512 lk_scales_iq(lk_iq_type type, const int group, const void *super_block) {
+    const lk_iq_scales s = lk_iq_scales_of(type, super_block);
+    const __m128i bytes = _mm_set_epi64x((long long)s.scale[group == 16], (long long)s.scale[0]);
+    return _mm512_mul_ps(lk_u8_to_f32(bytes), _mm512_set1_ps(s.d));
+}
+
 #endif

@@ -9,6 +9,7 @@
 
 #include <stddef.h>
 
+#include "k_quants_avx512.h"
 #include "tile_avx512.h"
 
 /* Words of fields of a super-block at byte `at` of the rows. */
@@ -230,5 +231,43 @@ LK_INLINE void k_unpack_iq4_xs(const lk_tile *t, lk_weight_rows *rows, size_t at
         lk_prefetch_next(rows, sizeof(block_iq4_xs) / 8);
     }
 }
+
+/* ---- the types of iq_quants.h: rows are expanded first, then transposed -----------------------
+ */
+
+LK_INLINE void k_unpack_iq(lk_iq_type type, const int group, const int bytes, const lk_tile *t,
+                           lk_weight_rows *rows, size_t at, lk_group_fn put, void *to) {
+    int8_t q[LK_TILE_ROWS][LK_QK256];
+    float scale[LK_TILE_ROWS][16];
+    lk_weight_rows codes, scales;
+    for (int r = 0; r < LK_TILE_ROWS; r++) {
+        codes.row[r] = (const uint8_t *)q[r];
+        scales.row[r] = (const uint8_t *)scale[r];
+        LK_UNROLL
+        for (int j = 0; j < 4; j++)
+            _mm512_storeu_si512(q[r] + 64 * j, lk_quants64_iq(type, rows->row[r] + at, j));
+        _mm512_storeu_ps(scale[r], lk_scales_iq(type, group, rows->row[r] + at));
+    }
+    __m512i line[16];
+    lk_load_words16(line, &scales, 0);
+    LK_UNROLL
+    for (int g = 0; g < LK_QK256 / group; g++)
+        _mm512_storeu_si512(t->scale + LK_TILE_ROWS * g, line[g]);
+    for (int j = 0; j < 4; j++) {
+        lk_load_words16(line, &codes, 64 * (size_t)j);
+        LK_UNROLL
+        for (int g = 0; g < 64 / group; g++)
+            put(to, 64 / group * j + g, line + group / 4 * g, group / 4);
+        lk_prefetch_next(rows, bytes / 4);
+    }
+}
+
+#define UNPACK_IQ(type, group)                                                                     \
+    LK_INLINE void k_unpack_##type(const lk_tile *t, lk_weight_rows *rows, size_t at,              \
+                                   lk_group_fn put, void *to) {                                    \
+        k_unpack_iq(LK_IQ_##type, group, sizeof(block_##type), t, rows, at, put, to);              \
+    }
+LK_IQ_TYPES(UNPACK_IQ)
+#undef UNPACK_IQ
 
 #endif

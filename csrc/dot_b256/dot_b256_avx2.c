@@ -4,9 +4,9 @@
  *     y = sum of  scale * d_a * (q . a)  -  bias * s,   bias = min + zero * scale,
  * s over 16 or 32 elements. VPMADDUBSW adds two products, at most 2 * 63 * 127 = 16002 in 16 bits.
  * Groups of 16: VPMADDWD by ones makes it four, at most 32004: they fit VPACKSSDW. Groups of 32:
- * q <= 31, and eight products, 31496, still fit 16 bits. IQ4_XS is signed, its sign moved to the
- * activation: two products are at most 2 * 127 * 127 and VPMADDWD widens them. Loads stay inside
- * the super-block; k has no tail.
+ * q <= 31, and eight products, 31496, still fit 16 bits. Codes of tables are signed, and
+ * the sign moves to the activation: two products are at most 2 * 127 * 127, and VPMADDWD widens
+ * them; in groups of 16, |q| <= 43. Loads stay inside the super-block; k has no tail.
  */
 #include "../k_quants.h"
 #include "../kernels.h"
@@ -86,7 +86,8 @@ LK_INLINE void add_block(k_sum *sum, const k_block *b, const lk_act_block *a, co
             const __m128 d_a = _mm_loadu_ps(a->d + 4 * h);
             const __m256 scale = _mm256_mul_ps(b->scale[h], _mm256_set_m128(d_a, d_a));
             sum->dot = _mm256_fmadd_ps(_mm256_cvtepi32_ps(group_sums(p_i16x16)), scale, sum->dot);
-            sum->bias = _mm256_fmadd_ps(b->bias[h], _mm256_loadu_ps(a->s16 + 8 * h), sum->bias);
+            if (!is_signed)
+                sum->bias = _mm256_fmadd_ps(b->bias[h], _mm256_loadu_ps(a->s16 + 8 * h), sum->bias);
         } else {
             const __m256 scale = h ? _mm256_permute2f128_ps(scaled_f32x8, scaled_f32x8, 0x11)
                                    : _mm256_permute2f128_ps(scaled_f32x8, scaled_f32x8, 0x00);
@@ -195,6 +196,16 @@ LK_INLINE void load_iq4_xs(k_block *b, const void *super_block) {
     lk_quants_iq4_xs(b->q, w);
 }
 
+LK_INLINE void load_iq(lk_iq_type type, const int group, k_block *b, const void *super_block) {
+    lk_scales_iq(type, b->scale, super_block);
+    if (group == 16) {
+        const __m256i order = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
+        b->scale[0] = _mm256_permutevar8x32_ps(b->scale[0], order);
+        b->scale[1] = _mm256_permutevar8x32_ps(b->scale[1], order);
+    }
+    lk_quants_iq(type, b->q, super_block);
+}
+
 #define DOT(type, group, is_signed)                                                                \
     LK_INLINE void tile_##type(const void *context, const lk_dot *d, const uint8_t *const w[2],    \
                                float *const y[2], const char *x, int rows, int cols) {             \
@@ -210,6 +221,13 @@ DOT(q4_K, 32, 0)
 DOT(q5_K, 32, 0)
 DOT(q6_K, 16, 0)
 DOT(iq4_xs, 32, 1)
+
+#define DOT_IQ(type, group)                                                                        \
+    LK_INLINE void load_##type(k_block *b, const void *super_block) {                              \
+        load_iq(LK_IQ_##type, group, b, super_block);                                              \
+    }                                                                                              \
+    DOT(type, group, 1)
+LK_IQ_TYPES(DOT_IQ)
 
 LK_END
 #endif

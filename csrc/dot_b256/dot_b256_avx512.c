@@ -3,8 +3,8 @@
  * vectors of 64 unsigned quants in row order, whose products VPDPBUSD adds by fours:
  *     y = sum of  scale * d_a * (q . a)  -  bias * s,   bias = min + zero * scale,
  * s over 16 or 32 elements. Four products are at most 4 * 63 * 127 = 32004 and fit vpackssdw; packs
- * and vpmaddwd by ones bring the sums of a super-block into one vector. IQ4_XS, with codes of 8
- * bits, adds in 32 instead. Loads stay inside the super-block; k has no tail.
+ * and vpmaddwd by ones bring the sums of a super-block into one vector. Codes of tables, 128
+ * added, take 8 bits, and their sums 32. Loads stay inside the super-block; k has no tail.
  */
 #include "../k_quants.h"
 #include "../kernels.h"
@@ -56,8 +56,8 @@ LK_INLINE __m512i half_sums(const __m512i p_i32x16[4]) {
 #define FOLD(bits, x, y)                                                                           \
     _mm512_add_epi32(_mm512_unpacklo_epi##bits(x, y), _mm512_unpackhi_epi##bits(x, y))
 
-/* The same for any q. */
-LK_INLINE __m512i wide_half_sums(const __m512i p_i32x16[4]) {
+/* Either for any q. */
+LK_INLINE __m512i wide_sums(const __m512i p_i32x16[4]) {
     return FOLD(64, FOLD(32, p_i32x16[0], p_i32x16[1]), FOLD(32, p_i32x16[2], p_i32x16[3]));
 }
 
@@ -73,12 +73,13 @@ LK_INLINE void add_block(k_sum *sum, const k_block *b, const lk_act_block *a, co
         const __m512i group_of = _mm512_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6, 1, 3, 5, 7, 1, 3, 5, 7);
         __m512 d_a = _mm512_castps256_ps512(_mm256_loadu_ps(a->d));
         __m512 scale = _mm512_mul_ps(b->scale, _mm512_permutexvar_ps(group_of, d_a));
-        sum->dot = _mm512_fmadd_ps(_mm512_cvtepi32_ps(group_sums(p_i32x16)), scale, sum->dot);
+        const __m512i sums = is_wide ? wide_sums(p_i32x16) : group_sums(p_i32x16);
+        sum->dot = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), scale, sum->dot);
         sum->bias = _mm512_fmadd_ps(b->bias, _mm512_loadu_ps(a->s16), sum->bias);
     } else {
         const __m512i group_of = _mm512_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6, 1, 3, 5, 7, 1, 3, 5, 7);
         __m512 scaled = _mm512_mul_ps(b->scale, _mm512_loadu_ps(a->d)); /* d, then s32 */
-        const __m512i sums = is_wide ? wide_half_sums(p_i32x16) : half_sums(p_i32x16);
+        const __m512i sums = is_wide ? wide_sums(p_i32x16) : half_sums(p_i32x16);
         sum->dot = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums),
                                    _mm512_permutexvar_ps(group_of, scaled), sum->dot);
         sum->bias = _mm512_add_ps(sum->bias, scaled);
@@ -179,6 +180,21 @@ LK_INLINE void load_iq4_xs(k_block *b, const void *super_block) {
     lk_quants_iq4_xs(b->q, w);
 }
 
+LK_INLINE void load_iq(lk_iq_type type, const int group, k_block *b, const void *super_block) {
+    const __m512 scale = lk_scales_iq(type, group, super_block);
+    const __m512 zero = _mm512_set1_ps(LK_ZERO_IQ);
+    if (group == 16) {
+        b->scale = _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(LANE_ORDER16), scale);
+        b->bias = _mm512_mul_ps(scale, zero);
+    } else {
+        b->scale = _mm512_mask_mul_ps(scale, 0xff00, scale, zero);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++)
+        b->q[j] = _mm512_xor_si512(lk_quants64_iq(type, super_block, j),
+                                   _mm512_set1_epi8((char)LK_ZERO_IQ));
+}
+
 #define DOT(type, group, is_wide)                                                                  \
     LK_INLINE void tile_##type(const void *context, const lk_dot *d, const uint8_t *const w[2],    \
                                float *const y[2], const char *x, int rows, int cols) {             \
@@ -194,6 +210,13 @@ DOT(q4_K, 32, 0)
 DOT(q5_K, 32, 0)
 DOT(q6_K, 16, 0)
 DOT(iq4_xs, 32, 1)
+
+#define DOT_IQ(type, group)                                                                        \
+    LK_INLINE void load_##type(k_block *b, const void *super_block) {                              \
+        load_iq(LK_IQ_##type, group, b, super_block);                                              \
+    }                                                                                              \
+    DOT(type, group, 1)
+LK_IQ_TYPES(DOT_IQ)
 
 LK_END
 #endif

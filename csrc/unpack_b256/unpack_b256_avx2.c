@@ -168,5 +168,18 @@ UNPACK(q5_K, 1, 1)
 UNPACK(q6_K, 2, 0)
 UNPACK(iq4_xs, 1, 0)
 
+#define UNPACK_IQ(type, group)                                                                     \
+    LK_INLINE void load_##type(k_rows *rows, int r, const void *super_block) {                     \
+        __m256i q[8];                                                                              \
+        __m256 scale[2];                                                                           \
+        lk_quants_iq(LK_IQ_##type, q, super_block);                                                \
+        put_quants(rows, r, q, 0);                                                                 \
+        lk_scales_iq(LK_IQ_##type, scale, super_block);                                            \
+        rows->scale[0][r] = scale[0];                                                              \
+        rows->scale[1][r] = scale[1];                                                              \
+    }                                                                                              \
+    UNPACK(type, 32 / (group), 0)
+LK_IQ_TYPES(UNPACK_IQ)
+
 LK_END
 #endif

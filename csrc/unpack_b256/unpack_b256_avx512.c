@@ -29,6 +29,7 @@ UNPACK(q4_K, 32)
 UNPACK(q5_K, 32)
 UNPACK(q6_K, 16)
 UNPACK(iq4_xs, 32)
+LK_IQ_TYPES(UNPACK)
 
 LK_END
 #endif

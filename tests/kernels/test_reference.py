@@ -29,12 +29,13 @@ gguf = pytest.importorskip("gguf")
 
 U = 2.0**-24
 TYPES = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
-         "IQ4_NL", "IQ4_XS", "MXFP4")  # fmt: skip
+         "IQ4_NL", "IQ4_XS", "MXFP4", "TQ1_0", "TQ2_0", "IQ3_XXS", "IQ3_S",
+         "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_S", "IQ1_M")  # fmt: skip
 FLOATS = ("F32", "F16", "BF16")
 ZERO = {"Q4_0": 8, "Q5_0": 16, "Q8_0": 128, "Q3_K": 4, "Q6_K": 32,
-        "IQ4_NL": 128, "IQ4_XS": 128, "MXFP4": 12}  # fmt: skip
+        "MXFP4": 12}  # fmt: skip
 WITH_MIN = {"Q4_1", "Q5_1", "Q2_K", "Q4_K", "Q5_K"}
-GROUP_16 = {"Q2_K", "Q3_K", "Q6_K"}
+GROUP_16 = {"Q2_K", "Q3_K", "Q6_K", "IQ2_XS", "IQ2_S", "IQ1_M"}
 # Where a block holds its half floats: those must be finite for the block to mean anything.
 HALVES = {
     "Q4_0": (0,),
@@ -49,6 +50,15 @@ HALVES = {
     "Q6_K": (208,),
     "IQ4_NL": (0,),
     "IQ4_XS": (0,),
+    "TQ1_0": (52,),
+    "TQ2_0": (64,),
+    "IQ3_XXS": (0,),
+    "IQ3_S": (0,),
+    "IQ2_XXS": (0,),
+    "IQ2_XS": (0,),
+    "IQ2_S": (0,),
+    "IQ1_S": (0,),
+    "IQ1_M": (54,),  # spread, but its upper bits are there
     "MXFP4": (),  # an exponent, which is set below
 }
 
@@ -179,7 +189,7 @@ def test_quantised_dots_match_float64(scalar: Callable[[str], Kernel], kind: str
     y = run_dot(scalar(slot("dot", kind)), w, x, 0, k, 1)[0]
     for r in range(rows):
         q, scale, low = unpacked(scalar, kind, w[r], k)
-        zero = ZERO.get(kind, 0)
+        zero = ZERO.get(kind, 0 if kind.startswith("Q") else 128)
         exact = np.dot(scale * q - low, a)
         terms = abs(scale) * (q + 2 * zero) + abs(low)
         n_terms = 2 * k / (16 if kind in GROUP_16 else 32)
