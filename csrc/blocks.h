@@ -108,4 +108,115 @@ typedef struct {
     uint16_t d;
 } LK_BLOCK(block_q6_K, 210);
 
+/* The codes of IQ4_NL and IQ4_XS, and of MXFP4 (E2M1 floats, doubled), stand for these. */
+static const int8_t lk_iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                         1,    13,   25,  38,  53,  69,  89,  113};
+static const int8_t lk_mxfp4_values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+/* x = d lk_iq4_values[q]. 4.5 bits per weight. Nibbles as in block_q4_0. */
+typedef struct {
+    uint16_t d;
+    uint8_t qs[16];
+} LK_BLOCK(block_iq4_nl, 18);
+
+/* x = 2^(d - 128) lk_mxfp4_values[q]. 4.25 bits per weight. Nibbles as in block_q4_0. */
+typedef struct {
+    uint8_t d;
+    uint8_t qs[16];
+} LK_BLOCK(block_mxfp4, 17);
+
+/*
+ * x = d (sc - 32) lk_iq4_values[q], a six-bit sc per 32 elements. 4.25 bits per weight. Group g: 16
+ * bytes of qs, nibbles as in block_q4_0; low four bits of sc: nibble g of scales_l, the low one of
+ * a byte first; top two: bits 2 g of scales_h.
+ */
+typedef struct {
+    uint16_t d;
+    uint16_t scales_h;
+    uint8_t scales_l[4];
+    uint8_t qs[128];
+} LK_BLOCK(block_iq4_xs, 136);
+
+/*
+ * x = d (t - 1), t a ternary digit. 1.6875 bits per weight. A byte holds five digits (qh: four) as
+ * a fraction of 256: digit n of byte b is 3 (3^n b mod 256) / 256. Digit n of qs[0..31] are
+ * elements 32 n .., of qs[32..47] 160 + 16 n .., of qh 240 + 4 n ...
+ */
+typedef struct {
+    uint8_t qs[48];
+    uint8_t qh[4];
+    uint16_t d;
+} LK_BLOCK(block_tq1_0, 54);
+
+/* x = d (q - 1). 2.0625 bits per weight. Order of block_q2_K. */
+typedef struct {
+    uint8_t qs[64];
+    uint16_t d;
+} LK_BLOCK(block_tq2_0, 66);
+
+/*
+ * IQ2 and IQ3: eight elements are a point of a lattice (iq_quants.h), or two of four elements, with
+ * a sign each. Of the eight signs of a point (first element: lowest bit), seven are stored where
+ * there are 7 bits, and an even number of them is set.
+ */
+
+/* x = d / 4 (2 sc + 1) p. 3.0625 bpw. Per 32: four times seven signs, and sc in four bits above. */
+typedef struct {
+    uint16_t d;
+    uint8_t qs[64];
+    uint8_t signs[32];
+} LK_BLOCK(block_iq3_xxs, 98);
+
+/* x = d (2 sc + 1) p, sc nibbles per 32. 3.4375 bpw. Bit i of qh[g]: ninth bit of qs[8 g + i]. */
+typedef struct {
+    uint16_t d;
+    uint8_t qs[64];
+    uint8_t qh[8];
+    uint8_t signs[32];
+    uint8_t scales[4];
+} LK_BLOCK(block_iq3_s, 110);
+
+/* x = d / 8 (2 sc + 1) p. 2.0625 bpw. Per 32: four points, then signs and sc as in block_iq3_xxs.
+ */
+typedef struct {
+    uint16_t d;
+    uint8_t qs[64];
+} LK_BLOCK(block_iq2_xxs, 66);
+
+/* The same, sc nibbles per 16. 2.3125 bpw. 16 bits a point: nine of its number, seven signs. */
+typedef struct {
+    uint16_t d;
+    uint8_t qs[64];
+    uint8_t scales[8];
+} LK_BLOCK(block_iq2_xs, 74);
+
+/* The same. 2.5625 bpw. Bits 2 l, 2 l + 1 of qh[g]: the upper ones of qs[4 g + l]. */
+typedef struct {
+    uint16_t d;
+    uint8_t qs[32];
+    uint8_t signs[32];
+    uint8_t qh[8];
+    uint8_t scales[8];
+} LK_BLOCK(block_iq2_s, 82);
+
+/*
+ * x = d (2 sc + 1) (p +- 1/8), p of -1, 0, 1. 1.5625 bpw. Little-endian qh per 32: bits 3 l .. are
+ * the upper ones of qs[4 g + l], then sc of three bits, and whether the eighth is taken off.
+ */
+typedef struct {
+    uint16_t d;
+    uint8_t qs[32];
+    uint8_t qh[16];
+} LK_BLOCK(block_iq1_s, 50);
+
+/*
+ * The same with sc per 16. 1.75 bpw. A nibble of qh per point: three upper bits, and whether the
+ * eighth is taken off. Four 16-bit words of scales: sc of three bits each, in the top four d's.
+ */
+typedef struct {
+    uint8_t qs[32];
+    uint8_t qh[16];
+    uint8_t scales[8];
+} LK_BLOCK(block_iq1_m, 56);
+
 #endif

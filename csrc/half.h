@@ -21,6 +21,17 @@ LK_INLINE uint32_t lk_load_u32(const void *p) {
     return b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
 }
 
+LK_INLINE uint64_t lk_load_u64(const void *p) {
+    return lk_load_u32(p) | (uint64_t)lk_load_u32((const uint8_t *)p + 4) << 32;
+}
+
+/* Nibble i to byte i. */
+LK_INLINE uint64_t lk_nibbles_to_bytes(uint64_t x_u4x8) {
+    x_u4x8 = (x_u4x8 | x_u4x8 << 16) & 0x0000ffff0000ffff;
+    x_u4x8 = (x_u4x8 | x_u4x8 << 8) & 0x00ff00ff00ff00ff;
+    return (x_u4x8 | x_u4x8 << 4) & 0x0f0f0f0f0f0f0f0f;
+}
+
 LK_INLINE float lk_bits_to_f32(uint32_t bits) {
     float x;
     memcpy(&x, &bits, sizeof x);
@@ -51,6 +62,11 @@ LK_INLINE float lk_f16_to_f32(uint16_t h) {
     if (magnitude < 0x400) /* subnormal: units of 2^-24 */
         return lk_bits_to_f32(sign | lk_f32_to_bits((float)magnitude * 0x1p-24f));
     return lk_bits_to_f32(sign | (magnitude + (112 << 10)) << 13);
+}
+
+/* 2^(e - 128): half of what E8M0, a float that is an exponent alone, stands for; see MXFP4. */
+LK_INLINE float lk_half_e8m0_to_f32(uint8_t e) {
+    return lk_bits_to_f32(e < 2 ? 0x200000u << e : (uint32_t)(e - 1) << 23);
 }
 
 LK_INLINE uint16_t lk_f32_to_f16(float x) {

@@ -1,19 +1,23 @@
 /*
- * Scalar expansion of K-quant super-blocks (blocks.h), shared by the scalar kernels of dot_b256,
- * unpack_b256 and row_b256. In all five types
+ * Scalar expansion of K-quant, IQ and TQ super-blocks (blocks.h, iq_quants.h), shared by the scalar
+ * kernels of dot_b256, unpack_b256 and row_b256. In all of them
  *     weight e = scale[e / G] * (q[e] - zero) - min[e / G]
- * with q unsigned in the order of the row, G = 32 for Q4_K and Q5_K, else 16; zero is 4 for Q3_K,
- * 32 for Q6_K, else 0; Q2_K, Q4_K and Q5_K have minima. The scale bytes come eight to a
- * little-endian word, so a vector kernel can widen them directly.
+ * with q unsigned in the order of the row. G = 32 for Q4_K, Q5_K and IQ4_XS, 16 for the other
+ * K-quants; zero is 4 for Q3_K, 32 for Q6_K, 0 for the other K-quants, else 128; Q2_K, Q4_K and
+ * Q5_K have minima. The scale bytes come eight to a little-endian word, so a vector kernel can
+ * widen them directly.
  */
 #ifndef LK_K_QUANTS_H
 #define LK_K_QUANTS_H
 
 #include "blocks.h"
 #include "half.h"
+#include "iq_quants.h"
 
 #define LK_ZERO_Q3_K 4
 #define LK_ZERO_Q6_K 32
+#define LK_ZERO_IQ4_XS 128
+#define LK_ZERO_IQ 128 /* types of iq_quants.h */
 
 /* Expands one super-block; min is written only by types with minima. */
 typedef void (*lk_k_expand_fn)(uint8_t *q, float *scale, float *min, const void *block);
@@ -37,6 +41,16 @@ LK_INLINE void lk_k_scales_q3(uint64_t sc[2], const uint8_t s[12]) {
     const uint64_t low4 = 0x0f0f0f0f0f0f0f0f;
     sc[0] = (low & low4) | (top << 4 & top2) | (uint64_t)(top << 2 & top2) << 32;
     sc[1] = (low >> 4 & low4) | (top & top2) | (uint64_t)(top >> 2 & top2) << 32;
+}
+
+/* The eight six-bit scales of IQ4_XS, still biased by 32: low nibbles, and pairs of bits above
+ * them, spread to bytes. */
+LK_INLINE uint64_t lk_k_scales_iq4(const block_iq4_xs *b) {
+    uint64_t top = b->scales_h;
+    top = (top | top << 24) & 0x000000ff000000ff;
+    top = (top | top << 12) & 0x000f000f000f000f;
+    top = (top | top << 6) & 0x0303030303030303;
+    return lk_nibbles_to_bytes(lk_load_u32(b->scales_l)) | top << 4;
 }
 
 LK_INLINE void lk_expand_q2_K(uint8_t *q, float *scale, float *min, const void *block) {
@@ -107,5 +121,41 @@ LK_INLINE void lk_expand_q6_K(uint8_t *q, float *scale, float *min, const void *
     for (int g = 0; g < 16; g++)
         scale[g] = d * b->scales[g];
 }
+
+LK_INLINE void lk_expand_iq4_xs(uint8_t *q, float *scale, float *min, const void *block) {
+    (void)min;
+    const block_iq4_xs *b = block;
+    const float d = lk_f16_to_f32(b->d);
+    const uint64_t sc = lk_k_scales_iq4(b);
+    for (int e = 0; e < LK_QK256; e++) {
+        const int code = b->qs[e / 32 * 16 + e % 16] >> e / 16 % 2 * 4 & 15;
+        q[e] = (uint8_t)(lk_iq4_values[code] + LK_ZERO_IQ4_XS);
+    }
+    for (int g = 0; g < 8; g++)
+        scale[g] = d * ((int)lk_byte_of(sc, g) - 32);
+}
+
+/* The types of iq_quants.h. */
+LK_INLINE void lk_expand_iq(lk_iq_type type, int group, uint8_t *q, float *scale,
+                            const void *block) {
+    const lk_iq_scales s = lk_iq_scales_of(type, block);
+    for (int g = 0; g < 8; g++) {
+        const lk_iq_codes c = lk_iq_codes_of(type, block, g);
+        for (int e = 0; e < 32; e++) {
+            const int code = (int8_t)lk_byte_of(c.word[e / 8], e % 8);
+            q[32 * g + e] = (uint8_t)(LK_ZERO_IQ + (c.negative >> e & 1 ? -code : code));
+        }
+    }
+    for (int g = 0; g < LK_QK256 / group; g++)
+        scale[g] = s.d * (float)lk_byte_of(s.scale[g / 8], g % 8);
+}
+
+#define EXPAND(type, group)                                                                        \
+    LK_INLINE void lk_expand_##type(uint8_t *q, float *scale, float *min, const void *block) {     \
+        (void)min;                                                                                 \
+        lk_expand_iq(LK_IQ_##type, group, q, scale, block);                                        \
+    }
+LK_IQ_TYPES(EXPAND)
+#undef EXPAND
 
 #endif

@@ -1,8 +1,8 @@
 /*
  * Unpacking K-quant super-blocks with AVX2 (blocks.h), shared by dot_b256 and unpack_b256. Included
- * inside a target region, after immintrin.h. lk_quants_TYPE: 256 unsigned quants in row order;
- * lk_scales_...: scale bytes in row order. There are no byte shifts: 16-bit ones, then a mask that
- * drops what came from the neighbour. Loads stay inside the super-block.
+ * inside a target region, after immintrin.h. lk_quants_TYPE: 256 unsigned quants in row order
+ * (IQ4_XS: signed); lk_scales_...: scale bytes in row order. There are no byte shifts: 16-bit ones,
+ * then a mask that drops what came from the neighbour. Loads stay inside the super-block.
  */
 #ifndef LK_K_QUANTS_AVX2_H
 #define LK_K_QUANTS_AVX2_H
@@ -62,6 +62,24 @@ LK_INLINE void lk_quants_q6_K(__m256i q[8], const void *super_block) {
     }
 }
 
+/* Signed. */
+LK_INLINE void lk_quants_iq4_xs(__m256i q[8], const void *super_block) {
+    const block_iq4_xs *w = (const block_iq4_xs *)super_block;
+    const __m256i table =
+        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)lk_iq4_values));
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; j++) {
+        const __m128i pairs = _mm_loadu_si128((const __m128i *)(w->qs + 16 * j));
+        const __m256i halves = _mm256_set_m128i(_mm_srli_epi16(pairs, 4), pairs);
+        q[j] = _mm256_shuffle_epi8(table, _mm256_and_si256(halves, _mm256_set1_epi8(15)));
+    }
+}
+
+/* IQ4_XS: the eight scales, signed, in bytes 0..7. */
+LK_INLINE __m128i lk_scales_signed_iq4_xs(const block_iq4_xs *w) {
+    return _mm_sub_epi8(_mm_cvtsi64_si128((long long)lk_k_scales_iq4(w)), _mm_set1_epi8(32));
+}
+
 /* Q4_K and Q5_K: the eight scales in bytes 0..7, the eight minima in bytes 8..15. */
 LK_INLINE __m128i lk_scales_min(const uint8_t scales[12]) {
     uint64_t sc, m;
@@ -102,6 +120,30 @@ LK_INLINE void lk_scale_i8(__m256 y[2], __m128i x_i8x16, __m256 d) {
     __m128i high = _mm_unpackhi_epi64(x_i8x16, x_i8x16);
     y[0] = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(x_i8x16)), d);
     y[1] = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(high)), d);
+}
+
+/* The types of iq_quants.h: signed. */
+LK_INLINE void lk_quants_iq(lk_iq_type type, __m256i q[8], const void *super_block) {
+    const __m256i byte =
+        _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201);
+#pragma GCC unroll 8
+    for (int g = 0; g < 8; g++) {
+        const lk_iq_codes c = lk_iq_codes_of(type, super_block, g);
+        q[g] = _mm256_set_epi64x((long long)c.word[3], (long long)c.word[2], (long long)c.word[1],
+                                 (long long)c.word[0]);
+        if (!lk_iq_has_signs(type))
+            continue;
+        const __m256i signs = _mm256_shuffle_epi8(_mm256_set1_epi32((int)c.negative), byte);
+        const __m256i minus = _mm256_cmpeq_epi8(_mm256_and_si256(signs, bit), bit);
+        q[g] = _mm256_sub_epi8(_mm256_xor_si256(q[g], minus), minus);
+    }
+}
+
+LK_INLINE void lk_scales_iq(lk_iq_type type, __m256 scale[2], const void *super_block) {
+    const lk_iq_scales s = lk_iq_scales_of(type, super_block);
+    const __m128i bytes = _mm_set_epi64x((long long)s.scale[1], (long long)s.scale[0]);
+    lk_scale_u8(scale, bytes, _mm256_set1_ps(s.d));
 }
 
 #endif

@@ -8,9 +8,27 @@
 #include "k_quants.h"
 #include "neon.h"
 
-#define K_TYPES(X) X(q2_K) X(q3_K) X(q4_K) X(q5_K) X(q6_K)
+#define K_TYPES(X)                                                                                 \
+    X(q2_K)                                                                                        \
+    X(q3_K)                                                                                        \
+    X(q4_K)                                                                                        \
+    X(q5_K)                                                                                        \
+    X(q6_K)                                                                                        \
+    X(iq4_xs) X(tq1_0) X(tq2_0) X(iq3_xxs) X(iq3_s) X(iq2_xxs) X(iq2_xs) X(iq2_s) X(iq1_s) X(iq1_m)
 
-typedef enum { K_q2_K, K_q3_K, K_q4_K, K_q5_K, K_q6_K } k_type;
+typedef enum {
+#define ID(type) K_##type,
+    K_TYPES(ID)
+#undef ID
+} k_type;
+
+LK_INLINE int k_is_iq(k_type type) { /* of iq_quants.h */
+    return type > K_iq4_xs;
+}
+
+LK_INLINE lk_iq_type k_iq(k_type type) {
+    return (lk_iq_type)(type - K_tq1_0);
+}
 
 LK_INLINE size_t k_bytes(k_type type) {
 #define SIZE(type) [K_##type] = sizeof(block_##type),
@@ -20,15 +38,26 @@ LK_INLINE size_t k_bytes(k_type type) {
 }
 
 LK_INLINE int k_group(k_type type) {
-    return type == K_q4_K || type == K_q5_K ? 32 : 16;
+    static const uint8_t groups[] = {
+#define GROUP(type, group) group,
+        LK_IQ_TYPES(GROUP)
+#undef GROUP
+    };
+    if (k_is_iq(type))
+        return groups[k_iq(type)];
+    return type == K_q4_K || type == K_q5_K || type == K_iq4_xs ? 32 : 16;
 }
 
 LK_INLINE int k_zero(k_type type) {
-    return type == K_q3_K ? LK_ZERO_Q3_K : type == K_q6_K ? LK_ZERO_Q6_K : 0;
+    return type == K_q3_K     ? LK_ZERO_Q3_K
+           : type == K_q6_K   ? LK_ZERO_Q6_K
+           : type == K_iq4_xs ? LK_ZERO_IQ4_XS
+           : k_is_iq(type)    ? LK_ZERO_IQ
+                              : 0;
 }
 
 LK_INLINE int k_has_min(k_type type) {
-    return type != K_q3_K && type != K_q6_K;
+    return type == K_q2_K || type == K_q4_K || type == K_q5_K;
 }
 
 /* x << n, or x >> -n; then the bits of mask. */
@@ -36,8 +65,25 @@ LK_INLINE uint8x16_t k_bits(uint8x16_t x, int n, int mask) {
     return vandq_u8(vshlq_u8(x, vdupq_n_s8((int8_t)n)), vdupq_n_u8((uint8_t)mask));
 }
 
+LK_INLINE uint8x16_t k_iq_codes16(lk_iq_type type, const void *block, const int j, const int v) {
+    const lk_iq_codes c = lk_iq_codes_of(type, block, j);
+    const uint64x2_t words =
+        vcombine_u64(vcreate_u64(c.word[2 * v]), vcreate_u64(c.word[2 * v + 1]));
+    uint8x16_t q = vreinterpretq_u8_u64(words);
+    if (lk_iq_has_signs(type)) {
+        const uint16_t negative = (uint16_t)(c.negative >> 16 * v);
+        const uint8x16_t bit = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201u));
+        const uint8x16_t minus = vtstq_u8(
+            vcombine_u8(vdup_n_u8((uint8_t)negative), vdup_n_u8((uint8_t)(negative >> 8))), bit);
+        q = vsubq_u8(veorq_u8(q, minus), minus);
+    }
+    return veorq_u8(q, vdupq_n_u8(LK_ZERO_IQ));
+}
+
 /* Elements 32 j + 16 v .. + 15 of a super-block, unsigned; j and v are constants. */
 LK_INLINE uint8x16_t k_codes16(k_type type, const void *block, const int j, const int v) {
+    if (k_is_iq(type))
+        return k_iq_codes16(k_iq(type), block, j, v);
     if (type == K_q2_K) {
         const block_q2_K *b = block;
         return k_bits(vld1q_u8(b->qs + j / 4 * 32 + 16 * v), -2 * (j % 4), 3);
@@ -55,6 +101,12 @@ LK_INLINE uint8x16_t k_codes16(k_type type, const void *block, const int j, cons
         const block_q5_K *b = block;
         const uint8x16_t low = k_bits(vld1q_u8(b->qs + j / 2 * 32 + 16 * v), -4 * (j % 2), 15);
         return vorrq_u8(low, k_bits(vld1q_u8(b->qh + 16 * v), 4 - j, 16));
+    }
+    if (type == K_iq4_xs) {
+        const block_iq4_xs *b = block;
+        const uint8x16_t table = vreinterpretq_u8_s8(vld1q_s8(lk_iq4_values));
+        return vqtbl1q_u8(veorq_u8(table, vdupq_n_u8(LK_ZERO_IQ4_XS)),
+                          k_bits(vld1q_u8(b->qs + 16 * j), -4 * v, 15));
     }
     const block_q6_K *b = block;
     const int half = j / 4, quarter = j % 4;
@@ -81,7 +133,12 @@ LK_INLINE int8x16_t k_eight(uint64_t bytes) {
 
 LK_INLINE k_scales k_scales_of(k_type type, const void *block) {
     k_scales s = {.scale = vdupq_n_s8(0), .min = vdupq_n_s8(0)};
-    if (type == K_q2_K) {
+    if (k_is_iq(type)) {
+        const lk_iq_scales iq = lk_iq_scales_of(k_iq(type), block);
+        s.scale =
+            vreinterpretq_s8_u64(vcombine_u64(vcreate_u64(iq.scale[0]), vcreate_u64(iq.scale[1])));
+        s.d = iq.d;
+    } else if (type == K_q2_K) {
         const block_q2_K *b = block;
         const uint8x16_t both = vld1q_u8(b->scales);
         s.scale = vreinterpretq_s8_u8(vandq_u8(both, vdupq_n_u8(15)));
@@ -98,6 +155,10 @@ LK_INLINE k_scales k_scales_of(k_type type, const void *block) {
     } else if (type == K_q6_K) {
         const block_q6_K *b = block;
         s.scale = vld1q_s8(b->scales);
+        s.d = lk_f16_to_f32(b->d);
+    } else if (type == K_iq4_xs) {
+        const block_iq4_xs *b = block;
+        s.scale = vsubq_s8(k_eight(lk_k_scales_iq4(b)), vdupq_n_s8(32));
         s.d = lk_f16_to_f32(b->d);
     } else { /* block_q5_K begins as block_q4_K does */
         const block_q4_K *b = block;

@@ -9,6 +9,7 @@
 
 #include <stddef.h>
 
+#include "k_quants_avx512.h"
 #include "tile_avx512.h"
 
 /* Words of fields of a super-block at byte `at` of the rows. */
@@ -196,5 +197,77 @@ LK_INLINE void k_unpack_q6_K(const lk_tile *t, lk_weight_rows *rows, size_t at, 
         }
     }
 }
+
+/* ---- IQ4_XS: groups of 32, a table ----------------------------------------------------------- */
+
+LK_INLINE void k_unpack_iq4_xs(const lk_tile *t, lk_weight_rows *rows, size_t at, lk_group_fn put,
+                               void *to) {
+    const __m512i table = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)lk_iq4_values));
+    __m512i head[4], nibbles[16];
+    K_WORDS4(head, iq4_xs, d); /* d, scales_h; scales_l; 8 bytes of quants */
+    const __m512 d = lk_halves_f32x16(head[0]);
+    const __m512i top = _mm512_srli_epi32(head[0], 16);
+    LK_UNROLL
+    for (int g = 0; g < 8; g++) {
+        const __m512i low = _mm512_and_si512(k_shift_right(head[1], 4 * g), _mm512_set1_epi32(15));
+        const __m512i sc = _mm512_ternarylogic_epi32(low, k_shift_right(top, 2 * g - 4),
+                                                     _mm512_set1_epi32(0x30), 0xf8);
+        const __m512i less_32 = _mm512_sub_epi32(sc, _mm512_set1_epi32(32));
+        _mm512_storeu_ps(t->scale + LK_TILE_ROWS * g,
+                         _mm512_mul_ps(_mm512_cvtepi32_ps(less_32), d));
+    }
+    LK_UNROLL
+    for (int g = 0; g < 8; g++) {
+        if (g == 0)
+            K_WORDS16(nibbles, iq4_xs, qs);
+        if (g == 4)
+            K_WORDS16(nibbles, iq4_xs, qs[64]);
+        __m512i q[8];
+        LK_UNROLL
+        for (int c = 0; c < 8; c++)
+            q[c] = _mm512_shuffle_epi8(
+                table, k_masked(k_shift_right(nibbles[g % 4 * 4 + c % 4], c / 4 * 4), 15));
+        put(to, g, q, 8);
+        lk_prefetch_next(rows, sizeof(block_iq4_xs) / 8);
+    }
+}
+
+/* ---- the types of iq_quants.h: rows are expanded first, then transposed -----------------------
+ */
+
+LK_INLINE void k_unpack_iq(lk_iq_type type, const int group, const int bytes, const lk_tile *t,
+                           lk_weight_rows *rows, size_t at, lk_group_fn put, void *to) {
+    int8_t q[LK_TILE_ROWS][LK_QK256];
+    float scale[LK_TILE_ROWS][16];
+    lk_weight_rows codes, scales;
+    for (int r = 0; r < LK_TILE_ROWS; r++) {
+        codes.row[r] = (const uint8_t *)q[r];
+        scales.row[r] = (const uint8_t *)scale[r];
+        LK_UNROLL
+        for (int j = 0; j < 4; j++)
+            _mm512_storeu_si512(q[r] + 64 * j, lk_quants64_iq(type, rows->row[r] + at, j));
+        _mm512_storeu_ps(scale[r], lk_scales_iq(type, group, rows->row[r] + at));
+    }
+    __m512i line[16];
+    lk_load_words16(line, &scales, 0);
+    LK_UNROLL
+    for (int g = 0; g < LK_QK256 / group; g++)
+        _mm512_storeu_si512(t->scale + LK_TILE_ROWS * g, line[g]);
+    for (int j = 0; j < 4; j++) {
+        lk_load_words16(line, &codes, 64 * (size_t)j);
+        LK_UNROLL
+        for (int g = 0; g < 64 / group; g++)
+            put(to, 64 / group * j + g, line + group / 4 * g, group / 4);
+        lk_prefetch_next(rows, bytes / 4);
+    }
+}
+
+#define UNPACK_IQ(type, group)                                                                     \
+    LK_INLINE void k_unpack_##type(const lk_tile *t, lk_weight_rows *rows, size_t at,              \
+                                   lk_group_fn put, void *to) {                                    \
+        k_unpack_iq(LK_IQ_##type, group, sizeof(block_##type), t, rows, at, put, to);              \
+    }
+LK_IQ_TYPES(UNPACK_IQ)
+#undef UNPACK_IQ
 
 #endif

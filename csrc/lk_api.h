@@ -39,7 +39,19 @@ enum lk_type {
     LK_Q4_K = 12,
     LK_Q5_K = 13,
     LK_Q6_K = 14,
-    LK_BF16 = 30
+    LK_IQ2_XXS = 16,
+    LK_IQ2_XS = 17,
+    LK_IQ3_XXS = 18,
+    LK_IQ1_S = 19,
+    LK_IQ4_NL = 20,
+    LK_IQ3_S = 21,
+    LK_IQ2_S = 22,
+    LK_IQ4_XS = 23,
+    LK_IQ1_M = 29,
+    LK_BF16 = 30,
+    LK_TQ1_0 = 34,
+    LK_TQ2_0 = 35,
+    LK_MXFP4 = 39
 };
 
 /* ---- cpu and dispatch -------------------------------------------------------------------- */

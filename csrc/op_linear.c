@@ -39,6 +39,18 @@ const lk_linear_kernels *lk_linear_kernels_of(int type) {
         [LK_Q4_K] = QUANT_TYPE(q4_K, g32_min, IN_ORDER, 15, 1),
         [LK_Q5_K] = QUANT_TYPE(q5_K, g32_min, IN_ORDER, 31, 1),
         [LK_Q6_K] = QUANT_TYPE(q6_K, g16, IN_ORDER, 32, 0),
+        [LK_IQ4_NL] = QUANT_TYPE(iq4_nl, g32, BY_HALVES, 127, 0),
+        [LK_IQ4_XS] = QUANT_TYPE(iq4_xs, g32, IN_ORDER, 127, 0),
+        [LK_TQ1_0] = QUANT_TYPE(tq1_0, g32, IN_ORDER, 1, 0),
+        [LK_TQ2_0] = QUANT_TYPE(tq2_0, g32, IN_ORDER, 2, 0),
+        [LK_IQ3_XXS] = QUANT_TYPE(iq3_xxs, g32, IN_ORDER, 62, 0),
+        [LK_IQ3_S] = QUANT_TYPE(iq3_s, g32, IN_ORDER, 15, 0),
+        [LK_IQ2_XXS] = QUANT_TYPE(iq2_xxs, g32, IN_ORDER, 43, 0),
+        [LK_IQ2_XS] = QUANT_TYPE(iq2_xs, g16, IN_ORDER, 43, 0),
+        [LK_IQ2_S] = QUANT_TYPE(iq2_s, g16, IN_ORDER, 43, 0),
+        [LK_IQ1_S] = QUANT_TYPE(iq1_s, g32, IN_ORDER, 9, 0),
+        [LK_IQ1_M] = QUANT_TYPE(iq1_m, g16, IN_ORDER, 9, 0),
+        [LK_MXFP4] = QUANT_TYPE(mxfp4, g32, BY_HALVES, 12, 0),
     };
     switch (type) {
     case LK_F32:

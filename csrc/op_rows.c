@@ -30,6 +30,30 @@ static int row_slot(int type) {
         return LK_SLOT_row_q5_K;
     case LK_Q6_K:
         return LK_SLOT_row_q6_K;
+    case LK_IQ4_NL:
+        return LK_SLOT_row_iq4_nl;
+    case LK_IQ4_XS:
+        return LK_SLOT_row_iq4_xs;
+    case LK_TQ1_0:
+        return LK_SLOT_row_tq1_0;
+    case LK_TQ2_0:
+        return LK_SLOT_row_tq2_0;
+    case LK_IQ3_XXS:
+        return LK_SLOT_row_iq3_xxs;
+    case LK_IQ3_S:
+        return LK_SLOT_row_iq3_s;
+    case LK_IQ2_XXS:
+        return LK_SLOT_row_iq2_xxs;
+    case LK_IQ2_XS:
+        return LK_SLOT_row_iq2_xs;
+    case LK_IQ2_S:
+        return LK_SLOT_row_iq2_s;
+    case LK_IQ1_S:
+        return LK_SLOT_row_iq1_s;
+    case LK_IQ1_M:
+        return LK_SLOT_row_iq1_m;
+    case LK_MXFP4:
+        return LK_SLOT_row_mxfp4;
     default:
         return -1;
     }

@@ -14,6 +14,8 @@ from gguf_bytes import Value
 WEIGHT_TYPES = (
     Type.F32, Type.F16, Type.BF16, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0,
     Type.Q2_K, Type.Q3_K, Type.Q4_K, Type.Q5_K, Type.Q6_K,
+    Type.IQ4_NL, Type.IQ4_XS, Type.MXFP4, Type.TQ1_0, Type.TQ2_0, Type.IQ3_XXS, Type.IQ3_S,
+    Type.IQ2_XXS, Type.IQ2_XS, Type.IQ2_S, Type.IQ1_S, Type.IQ1_M,
 )  # fmt: skip
 
 # Where the float16 scales of a block lie, and their ratio to the first one that centres its values.
@@ -28,10 +30,29 @@ _SCALES = {
     Type.Q4_K: {0: 1.0, 2: 7.5},
     Type.Q5_K: {0: 1.0, 2: 15.5},
     Type.Q6_K: {208: 1.0},
+    Type.IQ4_NL: {0: 1.0},
+    Type.IQ4_XS: {0: 1.0},
+    Type.MXFP4: {},
+    Type.TQ1_0: {52: 1.0},
+    Type.TQ2_0: {64: 1.0},
+    Type.IQ3_XXS: {0: 1.0},
+    Type.IQ3_S: {0: 1.0},
+    Type.IQ2_XXS: {0: 1.0},
+    Type.IQ2_XS: {0: 1.0},
+    Type.IQ2_S: {0: 1.0},
+    Type.IQ1_S: {0: 1.0},
+    Type.IQ1_M: {},
 }
 
 
 def _put_scales(blocks: npt.NDArray[np.uint8], kind: Type, d: npt.NDArray[np.floating]) -> None:
+    if kind == Type.MXFP4:  # an exponent, 128 of which is 1
+        blocks[:, 0] = 128 + np.round(np.log2(d)).astype(int)
+    if kind == Type.IQ1_M:  # a half in the top nibbles of four words
+        halves = d.astype("<f2").view("<u2")
+        for i in range(4):
+            blocks[:, 49 + 2 * i] &= 15
+            blocks[:, 49 + 2 * i] |= ((halves >> 4 * i & 15) << 4).astype(np.uint8)
     for offset, ratio in _SCALES[kind].items():
         scale = (d * ratio).astype("<f2")
         blocks[:, offset : offset + 2] = scale.view(np.uint8).reshape(-1, 2)

@@ -154,7 +154,7 @@ def test_a_block_runs_its_ops_in_order_and_names_the_one_that_failed() -> None:
 def test_every_supported_type_agrees_with_the_format_about_its_blocks() -> None:
     n, nbytes = ffi.new("int32_t *"), ffi.new("int32_t *")
     supported = [kind for kind in GGMLType if ops.is_supported(kind)]
-    assert len(supported) == 13
+    assert len(supported) == 25
     for kind in supported:
         assert lib.lk_type_block(int(kind), n, nbytes) == 0
         assert (n[0], nbytes[0]) == tuple(kind.block)

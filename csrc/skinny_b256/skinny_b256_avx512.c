@@ -28,6 +28,9 @@ SKINNY(q3_K, 0)
 SKINNY(q4_K, 1)
 SKINNY(q5_K, 1)
 SKINNY(q6_K, 0)
+SKINNY(iq4_xs, 0)
+#define SKINNY_IQ(type, group) SKINNY(type, 0)
+LK_IQ_TYPES(SKINNY_IQ)
 
 LK_END
 #endif

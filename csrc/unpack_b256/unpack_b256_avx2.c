@@ -147,6 +147,14 @@ LK_INLINE void load_q6_K(k_rows *rows, int r, const void *super_block) {
     put_i8(rows->scale, r, lk_scales_signed_q6_K(w), w->d);
 }
 
+LK_INLINE void load_iq4_xs(k_rows *rows, int r, const void *super_block) {
+    const block_iq4_xs *w = (const block_iq4_xs *)super_block;
+    __m256i q[8];
+    lk_quants_iq4_xs(q, w);
+    put_quants(rows, r, q, 0);
+    put_i8(rows->scale, r, lk_scales_signed_iq4_xs(w), w->d);
+}
+
 #define UNPACK(name, n_scale, n_min)                                                               \
     void unpack_##name##_avx2(const lk_tile *tile, const void *w, size_t w_stride, int k,          \
                               int rows) {                                                          \
@@ -158,6 +166,20 @@ UNPACK(q3_K, 2, 0)
 UNPACK(q4_K, 1, 1)
 UNPACK(q5_K, 1, 1)
 UNPACK(q6_K, 2, 0)
+UNPACK(iq4_xs, 1, 0)
+
+#define UNPACK_IQ(type, group)                                                                     \
+    LK_INLINE void load_##type(k_rows *rows, int r, const void *super_block) {                     \
+        __m256i q[8];                                                                              \
+        __m256 scale[2];                                                                           \
+        lk_quants_iq(LK_IQ_##type, q, super_block);                                                \
+        put_quants(rows, r, q, 0);                                                                 \
+        lk_scales_iq(LK_IQ_##type, scale, super_block);                                            \
+        rows->scale[0][r] = scale[0];                                                              \
+        rows->scale[1][r] = scale[1];                                                              \
+    }                                                                                              \
+    UNPACK(type, 32 / (group), 0)
+LK_IQ_TYPES(UNPACK_IQ)
 
 LK_END
 #endif

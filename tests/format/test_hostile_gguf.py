@@ -202,6 +202,14 @@ BAD_FORMAT: dict[str, tuple[bytes, str]] = {
         gguf([], [tensor("t", [32, 8], GGMLType.Q6_K)], bytes(256)),
         "'t': rows of 32 elements are not whole Q6_K blocks of 256",
     ),
+    "not whole blocks of a table": (
+        gguf([], [tensor("t", [48, 2], GGMLType.MXFP4)], bytes(64)),
+        "'t': rows of 48 elements are not whole MXFP4 blocks of 32",
+    ),
+    "not whole super-blocks of a lattice": (
+        gguf([], [tensor("t", [128, 8], GGMLType.IQ1_M)], bytes(512)),
+        "'t': rows of 128 elements are not whole IQ1_M blocks of 256",
+    ),
     "misaligned": (
         gguf([], [tensor("t", [8], offset=16)], bytes(64)),
         "'t': offset 16 is not a multiple of the alignment 32",

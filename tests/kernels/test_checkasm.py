@@ -49,6 +49,9 @@ def test_a_seed_repeats_a_run(checkasm: Path) -> None:
 def test_every_kernel_is_benched(checkasm: Path) -> None:
     text = (ROOT / "csrc" / "kernels.inc").read_text(encoding="utf-8")
     kernels = re.findall(r"^LK_KERNEL\((\w+), (\w+)\)", text, re.M)
+    of_each = re.findall(r"^ +LK_KERNEL\((\w+), (\w+)##type\)", text, re.M)
+    for kind in re.findall(r"^LK_IQ_KERNELS\((\w+)\)$", text, re.M):
+        kernels += [(level, kernel + kind) for level, kernel in of_each]
     report = run_checkasm([str(checkasm)], "--bench", "0.1")
     lines = [json.loads(line) for line in report.splitlines() if not line.startswith("SKIP")]
     timed = {(line["level"], line["slot"]) for line in lines}

@@ -130,7 +130,7 @@ def test_layers_beyond_block_count_are_refused(tmp_path: Path) -> None:
         Model.open(write(tmp_path / "m.gguf", shapes=extra))
 
 
-@pytest.mark.parametrize("kind", [GGMLType.IQ4_NL, GGMLType.Q8_1, GGMLType.F64, GGMLType.I32])
+@pytest.mark.parametrize("kind", [GGMLType.Q8_1, GGMLType.F64, GGMLType.I32])
 def test_weight_types_without_kernels_are_refused_by_name(kind: GGMLType, tmp_path: Path) -> None:
     path = write(tmp_path / "m.gguf", types={"blk.0.ffn_up.weight": kind})
     with pytest.raises(UnsupportedError, match=f"blk.0.ffn_up.weight.*{kind.name}"):

@@ -2,9 +2,10 @@
 
 #include "blocks.h"
 
+#define WEIGHT_OF(T, LENGTH, GROUP, ZERO, Q, SCALE, MIN, D, M, FORM)                               \
+    {#T, LENGTH, sizeof(block_##T), GROUP, ZERO, Q, SCALE, MIN, D, M, ORDER_##T, FORM}
 #define WEIGHT(T, LENGTH, GROUP, ZERO, Q, SCALE, MIN, M)                                           \
-    {#T,    LENGTH, sizeof(block_##T),           GROUP, ZERO,     Q,                               \
-     SCALE, MIN,    (int)offsetof(block_##T, d), M,     ORDER_##T}
+    WEIGHT_OF(T, LENGTH, GROUP, ZERO, Q, SCALE, MIN, (int)offsetof(block_##T, d), M, D_HALF)
 /* Blocks with two elements 16 apart in a byte. */
 #define ORDER_q4_0 LK_ACT_BY_HALVES
 #define ORDER_q4_1 LK_ACT_BY_HALVES
@@ -16,6 +17,18 @@
 #define ORDER_q4_K LK_ACT_IN_ORDER
 #define ORDER_q5_K LK_ACT_IN_ORDER
 #define ORDER_q6_K LK_ACT_IN_ORDER
+#define ORDER_iq4_nl LK_ACT_BY_HALVES
+#define ORDER_iq4_xs LK_ACT_IN_ORDER
+#define ORDER_mxfp4 LK_ACT_BY_HALVES
+#define ORDER_tq1_0 LK_ACT_IN_ORDER
+#define ORDER_tq2_0 LK_ACT_IN_ORDER
+#define ORDER_iq3_xxs LK_ACT_IN_ORDER
+#define ORDER_iq3_s LK_ACT_IN_ORDER
+#define ORDER_iq2_xxs LK_ACT_IN_ORDER
+#define ORDER_iq2_xs LK_ACT_IN_ORDER
+#define ORDER_iq2_s LK_ACT_IN_ORDER
+#define ORDER_iq1_s LK_ACT_IN_ORDER
+#define ORDER_iq1_m LK_ACT_IN_ORDER
 
 static const check_weight types[] = {
     WEIGHT(q4_0, 32, 32, 8, 15, 1, 0, -1),
@@ -28,6 +41,18 @@ static const check_weight types[] = {
     WEIGHT(q4_K, 256, 32, 0, 15, 63, 63, (int)offsetof(block_q4_K, dmin)),
     WEIGHT(q5_K, 256, 32, 0, 31, 63, 63, (int)offsetof(block_q5_K, dmin)),
     WEIGHT(q6_K, 256, 16, 32, 63, 128, 0, -1),
+    WEIGHT(iq4_nl, 32, 32, 128, 241, 1, 0, -1),
+    WEIGHT(iq4_xs, 256, 32, 128, 241, 32, 0, -1),
+    WEIGHT_OF(mxfp4, 32, 32, 12, 24, 1, 0, (int)offsetof(block_mxfp4, d), -1, D_E8M0),
+    WEIGHT(tq1_0, 256, 32, 128, 129, 1, 0, -1),
+    WEIGHT(tq2_0, 256, 32, 128, 130, 1, 0, -1),
+    WEIGHT(iq3_xxs, 256, 32, 128, 190, 31, 0, -1),
+    WEIGHT(iq3_s, 256, 32, 128, 143, 31, 0, -1),
+    WEIGHT(iq2_xxs, 256, 32, 128, 171, 31, 0, -1),
+    WEIGHT(iq2_xs, 256, 16, 128, 171, 31, 0, -1),
+    WEIGHT(iq2_s, 256, 16, 128, 171, 31, 0, -1),
+    WEIGHT(iq1_s, 256, 32, 128, 137, 15, 0, -1),
+    WEIGHT_OF(iq1_m, 256, 16, 128, 137, 15, 0, (int)offsetof(block_iq1_m, scales), -1, D_SPREAD),
 };
 
 const char *const check_scale_names[N_SCALES] = {
@@ -60,9 +85,35 @@ static uint16_t random_half(check_scale scale) {
     }
 }
 
+/* E8M0 less one, as in MXFP4: like the halves, but there is neither zero nor sign. */
+static uint8_t random_exponent(check_scale scale) {
+    switch (scale) {
+    case SCALE_RANDOM:
+        return (uint8_t)(116 + check_below(13));
+    case SCALE_ZERO: /* the least, which are no normal floats */
+        return (uint8_t)check_below(2);
+    case SCALE_SUBNORMAL:
+        return (uint8_t)(104 + check_below(10));
+    case SCALE_HUGE:
+        return 128 + 15;
+    default:
+        return 128;
+    }
+}
+
 static void store_half(uint8_t *at, uint16_t value) {
     at[0] = (uint8_t)value;
     at[1] = (uint8_t)(value >> 8);
+}
+
+static void store_d(const check_weight *type, uint8_t *at, check_scale scale) {
+    const uint16_t half = random_half(scale);
+    if (type->d_form == D_E8M0)
+        *at = random_exponent(scale);
+    else if (type->d_form == D_HALF)
+        store_half(at, half);
+    for (int i = 0; type->d_form == D_SPREAD && i < 4; i++)
+        at[2 * i + 1] = (uint8_t)((at[2 * i + 1] & 15) | (half >> 4 * i & 15) << 4);
 }
 
 static void extreme_bytes(uint8_t *block, int n) {
@@ -81,7 +132,7 @@ void check_fill_blocks(const check_weight *type, void *w, int n_blocks, check_sc
             extreme_bytes(block, type->bytes);
         else
             check_random_bytes(block, (size_t)type->bytes);
-        store_half(block + type->d, random_half(scale));
+        store_d(type, block + type->d, scale);
         if (type->m >= 0)
             store_half(block + type->m, random_half(scale));
     }

@@ -15,6 +15,11 @@ typedef struct {
     int min_max;   /* same for the block minimum; 0: the type has none */
     int d, m;      /* byte offsets of the half floats; m < 0: none */
     int order;     /* lk_act_order of the activations that the dot reads */
+    enum {
+        D_HALF,
+        D_E8M0,   /* an exponent */
+        D_SPREAD, /* a half in the top nibbles of four words */
+    } d_form;
 } check_weight;
 
 /* The type a quantised slot is about; NULL for floats. */
