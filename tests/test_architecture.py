@@ -25,6 +25,7 @@ ORDER = (
     "sampling",
     "engine",
     "measure",
+    "quantize",
     "api",
     "cli",
 )
