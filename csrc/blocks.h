@@ -108,4 +108,33 @@ typedef struct {
     uint16_t d;
 } LK_BLOCK(block_q6_K, 210);
 
+/* The codes of IQ4_NL and IQ4_XS, and of MXFP4 (E2M1 floats, doubled), stand for these. */
+static const int8_t lk_iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                         1,    13,   25,  38,  53,  69,  89,  113};
+static const int8_t lk_mxfp4_values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+/* x = d lk_iq4_values[q]. 4.5 bits per weight. Nibbles as in block_q4_0. */
+typedef struct {
+    uint16_t d;
+    uint8_t qs[16];
+} LK_BLOCK(block_iq4_nl, 18);
+
+/* x = 2^(d - 128) lk_mxfp4_values[q]. 4.25 bits per weight. Nibbles as in block_q4_0. */
+typedef struct {
+    uint8_t d;
+    uint8_t qs[16];
+} LK_BLOCK(block_mxfp4, 17);
+
+/*
+ * x = d (sc - 32) lk_iq4_values[q], a six-bit sc per 32 elements. 4.25 bits per weight. Group g: 16
+ * bytes of qs, nibbles as in block_q4_0; low four bits of sc: nibble g of scales_l, the low one of
+ * a byte first; top two: bits 2 g of scales_h.
+ */
+typedef struct {
+    uint16_t d;
+    uint16_t scales_h;
+    uint8_t scales_l[4];
+    uint8_t qs[128];
+} LK_BLOCK(block_iq4_xs, 136);
+
 #endif

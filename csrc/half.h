@@ -53,6 +53,11 @@ LK_INLINE float lk_f16_to_f32(uint16_t h) {
     return lk_bits_to_f32(sign | (magnitude + (112 << 10)) << 13);
 }
 
+/* 2^(e - 128): half of what E8M0, a float that is an exponent alone, stands for; see MXFP4. */
+LK_INLINE float lk_half_e8m0_to_f32(uint8_t e) {
+    return lk_bits_to_f32(e < 2 ? 0x200000u << e : (uint32_t)(e - 1) << 23);
+}
+
 LK_INLINE uint16_t lk_f32_to_f16(float x) {
     const uint32_t bits = lk_f32_to_bits(x), magnitude = bits & 0x7fffffff;
     const uint32_t sign = bits >> 16 & 0x8000;

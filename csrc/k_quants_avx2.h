@@ -1,8 +1,8 @@
 /*
  * Unpacking K-quant super-blocks with AVX2 (blocks.h), shared by dot_b256 and unpack_b256. Included
- * inside a target region, after immintrin.h. lk_quants_TYPE: 256 unsigned quants in row order;
- * lk_scales_...: scale bytes in row order. There are no byte shifts: 16-bit ones, then a mask that
- * drops what came from the neighbour. Loads stay inside the super-block.
+ * inside a target region, after immintrin.h. lk_quants_TYPE: 256 unsigned quants in row order
+ * (IQ4_XS: signed); lk_scales_...: scale bytes in row order. There are no byte shifts: 16-bit ones,
+ * then a mask that drops what came from the neighbour. Loads stay inside the super-block.
  */
 #ifndef LK_K_QUANTS_AVX2_H
 #define LK_K_QUANTS_AVX2_H
@@ -60,6 +60,24 @@ LK_INLINE void lk_quants_q6_K(__m256i q[8], const void *super_block) {
         q[j] = _mm256_or_si256(lk_field(low, 4 * (j % 4 / 2), 15),
                                lk_field(high, 2 * (j % 4) - 4, 0x30));
     }
+}
+
+/* Signed. */
+LK_INLINE void lk_quants_iq4_xs(__m256i q[8], const void *super_block) {
+    const block_iq4_xs *w = (const block_iq4_xs *)super_block;
+    const __m256i table =
+        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)lk_iq4_values));
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; j++) {
+        const __m128i pairs = _mm_loadu_si128((const __m128i *)(w->qs + 16 * j));
+        const __m256i halves = _mm256_set_m128i(_mm_srli_epi16(pairs, 4), pairs);
+        q[j] = _mm256_shuffle_epi8(table, _mm256_and_si256(halves, _mm256_set1_epi8(15)));
+    }
+}
+
+/* IQ4_XS: the eight scales, signed, in bytes 0..7. */
+LK_INLINE __m128i lk_scales_signed_iq4_xs(const block_iq4_xs *w) {
+    return _mm_sub_epi8(_mm_cvtsi64_si128((long long)lk_k_scales_iq4(w)), _mm_set1_epi8(32));
 }
 
 /* Q4_K and Q5_K: the eight scales in bytes 0..7, the eight minima in bytes 8..15. */

@@ -85,6 +85,28 @@ LK_INLINE void lk_quants_q6_K(__m512i q[4], const void *super_block) {
     }
 }
 
+/* Plus 128. Sixteen bytes are 32 elements: low nibbles, then high ones. */
+LK_INLINE void lk_quants_iq4_xs(__m512i q[4], const void *super_block) {
+    const block_iq4_xs *w = (const block_iq4_xs *)super_block;
+    const __m512i table =
+        _mm512_xor_si512(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)lk_iq4_values)),
+                         _mm512_set1_epi8((char)LK_ZERO_IQ4_XS));
+    const __m512i twice = _mm512_setr_epi64(0, 1, 0, 1, 2, 3, 2, 3);
+    const __m512i shift = _mm512_setr_epi64(0, 0, 4, 4, 0, 0, 4, 4);
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        const __m512i pairs =
+            _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(w->qs + 32 * j)));
+        const __m512i moved = _mm512_srlv_epi64(_mm512_permutexvar_epi64(twice, pairs), shift);
+        q[j] = _mm512_shuffle_epi8(table, lk_and_bytes(moved, 15));
+    }
+}
+
+/* IQ4_XS: the eight scales, signed, twice. */
+LK_INLINE __m128i lk_scales_signed_iq4_xs(const block_iq4_xs *w) {
+    return _mm_sub_epi8(_mm_set1_epi64x((long long)lk_k_scales_iq4(w)), _mm_set1_epi8(32));
+}
+
 /* Q4_K and Q5_K: the eight scales in bytes 0..7, the eight minima in bytes 8..15. */
 LK_INLINE __m128i lk_scales_min(const void *super_block) {
     const __m128i twice = _mm_setr_epi8(4, 5, 6, 7, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15);

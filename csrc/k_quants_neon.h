@@ -8,9 +8,9 @@
 #include "k_quants.h"
 #include "neon.h"
 
-#define K_TYPES(X) X(q2_K) X(q3_K) X(q4_K) X(q5_K) X(q6_K)
+#define K_TYPES(X) X(q2_K) X(q3_K) X(q4_K) X(q5_K) X(q6_K) X(iq4_xs)
 
-typedef enum { K_q2_K, K_q3_K, K_q4_K, K_q5_K, K_q6_K } k_type;
+typedef enum { K_q2_K, K_q3_K, K_q4_K, K_q5_K, K_q6_K, K_iq4_xs } k_type;
 
 LK_INLINE size_t k_bytes(k_type type) {
 #define SIZE(type) [K_##type] = sizeof(block_##type),
@@ -20,15 +20,18 @@ LK_INLINE size_t k_bytes(k_type type) {
 }
 
 LK_INLINE int k_group(k_type type) {
-    return type == K_q4_K || type == K_q5_K ? 32 : 16;
+    return type == K_q4_K || type == K_q5_K || type == K_iq4_xs ? 32 : 16;
 }
 
 LK_INLINE int k_zero(k_type type) {
-    return type == K_q3_K ? LK_ZERO_Q3_K : type == K_q6_K ? LK_ZERO_Q6_K : 0;
+    return type == K_q3_K     ? LK_ZERO_Q3_K
+           : type == K_q6_K   ? LK_ZERO_Q6_K
+           : type == K_iq4_xs ? LK_ZERO_IQ4_XS
+                              : 0;
 }
 
 LK_INLINE int k_has_min(k_type type) {
-    return type != K_q3_K && type != K_q6_K;
+    return type != K_q3_K && type != K_q6_K && type != K_iq4_xs;
 }
 
 /* x << n, or x >> -n; then the bits of mask. */
@@ -55,6 +58,12 @@ LK_INLINE uint8x16_t k_codes16(k_type type, const void *block, const int j, cons
         const block_q5_K *b = block;
         const uint8x16_t low = k_bits(vld1q_u8(b->qs + j / 2 * 32 + 16 * v), -4 * (j % 2), 15);
         return vorrq_u8(low, k_bits(vld1q_u8(b->qh + 16 * v), 4 - j, 16));
+    }
+    if (type == K_iq4_xs) {
+        const block_iq4_xs *b = block;
+        const uint8x16_t table = vreinterpretq_u8_s8(vld1q_s8(lk_iq4_values));
+        return vqtbl1q_u8(veorq_u8(table, vdupq_n_u8(LK_ZERO_IQ4_XS)),
+                          k_bits(vld1q_u8(b->qs + 16 * j), -4 * v, 15));
     }
     const block_q6_K *b = block;
     const int half = j / 4, quarter = j % 4;
@@ -98,6 +107,10 @@ LK_INLINE k_scales k_scales_of(k_type type, const void *block) {
     } else if (type == K_q6_K) {
         const block_q6_K *b = block;
         s.scale = vld1q_s8(b->scales);
+        s.d = lk_f16_to_f32(b->d);
+    } else if (type == K_iq4_xs) {
+        const block_iq4_xs *b = block;
+        s.scale = vsubq_s8(k_eight(lk_k_scales_iq4(b)), vdupq_n_s8(32));
         s.d = lk_f16_to_f32(b->d);
     } else { /* block_q5_K begins as block_q4_K does */
         const block_q4_K *b = block;

@@ -197,4 +197,38 @@ LK_INLINE void k_unpack_q6_K(const lk_tile *t, lk_weight_rows *rows, size_t at, 
     }
 }
 
+/* ---- IQ4_XS: groups of 32, a table ----------------------------------------------------------- */
+
+LK_INLINE void k_unpack_iq4_xs(const lk_tile *t, lk_weight_rows *rows, size_t at, lk_group_fn put,
+                               void *to) {
+    const __m512i table = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)lk_iq4_values));
+    __m512i head[4], nibbles[16];
+    K_WORDS4(head, iq4_xs, d); /* d, scales_h; scales_l; 8 bytes of quants */
+    const __m512 d = lk_halves_f32x16(head[0]);
+    const __m512i top = _mm512_srli_epi32(head[0], 16);
+    LK_UNROLL
+    for (int g = 0; g < 8; g++) {
+        const __m512i low = _mm512_and_si512(k_shift_right(head[1], 4 * g), _mm512_set1_epi32(15));
+        const __m512i sc = _mm512_ternarylogic_epi32(low, k_shift_right(top, 2 * g - 4),
+                                                     _mm512_set1_epi32(0x30), 0xf8);
+        const __m512i less_32 = _mm512_sub_epi32(sc, _mm512_set1_epi32(32));
+        _mm512_storeu_ps(t->scale + LK_TILE_ROWS * g,
+                         _mm512_mul_ps(_mm512_cvtepi32_ps(less_32), d));
+    }
+    LK_UNROLL
+    for (int g = 0; g < 8; g++) {
+        if (g == 0)
+            K_WORDS16(nibbles, iq4_xs, qs);
+        if (g == 4)
+            K_WORDS16(nibbles, iq4_xs, qs[64]);
+        __m512i q[8];
+        LK_UNROLL
+        for (int c = 0; c < 8; c++)
+            q[c] = _mm512_shuffle_epi8(
+                table, k_masked(k_shift_right(nibbles[g % 4 * 4 + c % 4], c / 4 * 4), 15));
+        put(to, g, q, 8);
+        lk_prefetch_next(rows, sizeof(block_iq4_xs) / 8);
+    }
+}
+
 #endif

@@ -48,7 +48,7 @@ typedef void (*lk_act_fn)(lk_act_block *act, const float *x, int k, int order);
  *     y[s][c * y_stride + r] = <row r of stream s, column c of x>
  * The rows come as two streams of equal length, far apart in one matrix or from two matrices: the
  * memory prefetcher follows both, and each load of activations serves two rows. x holds records as
- * above for quantised types, in order by halves for Q4_0, Q4_1, Q5_0 and Q5_1; k floats for F32,
+ * above for quantised types, in order by halves for those of 32 but Q8_0; k floats for F32,
  * F16 and BF16. k is a multiple of the type's block. The value for (r, c) must not depend on
  * streams, rows or cols: batching never changes a result.
  */

@@ -39,6 +39,9 @@ const lk_linear_kernels *lk_linear_kernels_of(int type) {
         [LK_Q4_K] = QUANT_TYPE(q4_K, g32_min, IN_ORDER, 15, 1),
         [LK_Q5_K] = QUANT_TYPE(q5_K, g32_min, IN_ORDER, 31, 1),
         [LK_Q6_K] = QUANT_TYPE(q6_K, g16, IN_ORDER, 32, 0),
+        [LK_IQ4_NL] = QUANT_TYPE(iq4_nl, g32, BY_HALVES, 127, 0),
+        [LK_IQ4_XS] = QUANT_TYPE(iq4_xs, g32, IN_ORDER, 127, 0),
+        [LK_MXFP4] = QUANT_TYPE(mxfp4, g32, BY_HALVES, 12, 0),
     };
     switch (type) {
     case LK_F32:

@@ -32,6 +32,12 @@ int lk_row_slot(int type) {
         return LK_SLOT_row_q5_K;
     case LK_Q6_K:
         return LK_SLOT_row_q6_K;
+    case LK_IQ4_NL:
+        return LK_SLOT_row_iq4_nl;
+    case LK_IQ4_XS:
+        return LK_SLOT_row_iq4_xs;
+    case LK_MXFP4:
+        return LK_SLOT_row_mxfp4;
     default:
         return -1;
     }

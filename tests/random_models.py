@@ -14,6 +14,7 @@ from gguf_bytes import Value
 WEIGHT_TYPES = (
     Type.F32, Type.F16, Type.BF16, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0,
     Type.Q2_K, Type.Q3_K, Type.Q4_K, Type.Q5_K, Type.Q6_K,
+    Type.IQ4_NL, Type.IQ4_XS, Type.MXFP4,
 )  # fmt: skip
 
 # Where the float16 scales of a block lie, and their ratio to the first one that centres its values.
@@ -28,10 +29,15 @@ _SCALES = {
     Type.Q4_K: {0: 1.0, 2: 7.5},
     Type.Q5_K: {0: 1.0, 2: 15.5},
     Type.Q6_K: {208: 1.0},
+    Type.IQ4_NL: {0: 1.0},
+    Type.IQ4_XS: {0: 1.0},
+    Type.MXFP4: {},
 }
 
 
 def _put_scales(blocks: npt.NDArray[np.uint8], kind: Type, d: npt.NDArray[np.floating]) -> None:
+    if kind == Type.MXFP4:  # an exponent, 128 of which is 1
+        blocks[:, 0] = 128 + np.round(np.log2(d)).astype(int)
     for offset, ratio in _SCALES[kind].items():
         scale = (d * ratio).astype("<f2")
         blocks[:, offset : offset + 2] = scale.view(np.uint8).reshape(-1, 2)

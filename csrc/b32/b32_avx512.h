@@ -22,6 +22,21 @@ LK_INLINE __m512i b32_load(const void *p, int n) {
                    : _mm512_setzero_si512();
 }
 
+/* The table of a type in each lane, `more` added. */
+LK_INLINE __m512i b32_table_i8x64(b32_type type, int more) {
+    const __m128i table_i8x16 = _mm_loadu_si128((const __m128i *)b32_table(type));
+    return _mm512_broadcast_i32x4(_mm_add_epi8(table_i8x16, _mm_set1_epi8((char)more)));
+}
+
+/* lk_half_e8m0_to_f32: 2^-128 and 2^-127 are not normal. */
+LK_INLINE __m512 b32_half_e8m0_f32x16(__m512i e_u32x16) {
+    const __m512i one = _mm512_set1_epi32(1);
+    const __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(e_u32x16, one), 23);
+    const __m512i least = _mm512_slli_epi32(
+        _mm512_min_epi32(_mm512_add_epi32(e_u32x16, one), _mm512_set1_epi32(2)), 21);
+    return _mm512_castsi512_ps(_mm512_max_epi32(normal, least));
+}
+
 /* Lane b: bytes at + byte_u8x16[i] of block b, of four. */
 LK_INLINE __m512i b32_lanes(b32_type type, int at, __m128i byte_u8x16) {
     const __m512i block_u32x16 = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);

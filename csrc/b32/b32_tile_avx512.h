@@ -91,9 +91,18 @@ LK_INLINE void b32_codes(b32_type type, __m512i q_i8x64[8], const __m512i nibble
         if (b32_has_fifth_bit(type)) /* q | (bits & 16) */
             q_i8x64[i] = _mm512_ternarylogic_epi32(q_i8x64[i], b32_fifth_bits(qh_u32x16, i),
                                                    _mm512_set1_epi8(16), 0xf8);
-        if (b32_zero(type))
+        if (b32_table(type))
+            q_i8x64[i] = _mm512_shuffle_epi8(b32_table_i8x64(type, 0), q_i8x64[i]);
+        else if (b32_zero(type))
             q_i8x64[i] = _mm512_sub_epi8(q_i8x64[i], _mm512_set1_epi8((char)b32_zero(type)));
     }
+}
+
+/* d, where blocks begin. */
+LK_INLINE __m512 b32_scales(b32_type type, __m512i head_u32x16) {
+    return type == B32_mxfp4
+               ? b32_half_e8m0_f32x16(_mm512_and_si512(head_u32x16, _mm512_set1_epi32(255)))
+               : lk_halves_f32x16(head_u32x16);
 }
 
 /* n blocks, no more than a run, from byte `offset` of the rows on: scales and minima to t, codes to
@@ -129,7 +138,7 @@ LK_INLINE void b32_unpack_run(b32_type type, const b32_fields *at, const lk_tile
     LK_UNROLL
     for (int b = 0; b < n; b++) {
         lk_prefetch_next(rows, (int)b32_bytes(type));
-        _mm512_storeu_ps(t->scale + LK_TILE_ROWS * b, lk_halves_f32x16(head_u32x16[b]));
+        _mm512_storeu_ps(t->scale + LK_TILE_ROWS * b, b32_scales(type, head_u32x16[b]));
         if (b32_has_min(type))
             _mm512_storeu_ps(t->min + LK_TILE_ROWS * b,
                              _mm512_xor_ps(lk_halves_f32x16(_mm512_srli_epi32(head_u32x16[b], 16)),

@@ -1,11 +1,11 @@
 /*
- * dot_q4_0 q4_1 q5_0 q5_1 q8_0 (layouts: blocks.h), four blocks a step:
+ * dot_q4_0 q4_1 q5_0 q5_1 q8_0 iq4_nl mxfp4 (layouts: blocks.h), four blocks a step:
  *     y = sum d_w d_a sum(q a)  +  sum (m_w or -zero d_w) s32
  * The nibbles of two blocks fill a vector; low ones are first halves, high ones second halves,
  * which is how the activations lie. VPMADDUBSW adds two products in int16; adding the halves and
  * folding once leaves 8 products of at most 31 * 127: 31496 < 32768. One VPMADDWD, conversion and
- * FMA serve four blocks. Q8_0 moves the sign to the activation, 2 * 128 * 127 = 32512, and widens
- * to int32 first. Tail: missing blocks are zero and not read.
+ * FMA serve four blocks. Q8_0 and IQ4_NL move the sign to the activation, 2 * 128 * 127 = 32512,
+ * and widen to int32 first. Tail: missing blocks are zero and not read.
  */
 #include "b32.h"
 
@@ -30,9 +30,21 @@ typedef struct {
     __m128 offset_f32x4; /* sum of d s32 (zero point) or m s32 */
 } total;
 
-/* The halves at byte `at` of n <= 4 blocks; zeros beyond. */
+/* Codes of 8 bits are taken with their sign. */
+LK_INLINE int is_signed(b32_type type) {
+    return type == B32_q8_0 || type == B32_iq4_nl;
+}
+
+/* The halves at byte `at` of n <= 4 blocks (MXFP4: its exponents); finite beyond. */
 LK_INLINE __m128 load_scales(b32_type type, const uint8_t *w, int at, int n) {
     uint64_t h = 0;
+    if (type == B32_mxfp4) {
+        uint32_t e = 0;
+#pragma GCC unroll 4
+        for (int i = 0; i < n; i++)
+            e |= (uint32_t)w[i * b32_bytes(type) + at] << 8 * i;
+        return b32_half_e8m0_f32x4(_mm_cvtepu8_epi32(_mm_cvtsi32_si128((int)e)));
+    }
 #pragma GCC unroll 4
     for (int i = 0; i < n; i++)
         h |= (uint64_t)lk_load_u16(w + i * b32_bytes(type) + at) << (16 * i);
@@ -73,6 +85,11 @@ LK_INLINE void load_pair(b32_type type, quad *v, const uint8_t *w, int i, int n)
         hi_u8x32 = _mm256_or_si256(
             hi_u8x32, fifth_bits((uint16_t)(fifth[0] >> 16), (uint16_t)(fifth[1] >> 16)));
     }
+    if (b32_table(type)) {
+        const __m256i table = b32_table_i8x32(type, is_signed(type) ? 0 : b32_zero(type));
+        lo_u8x32 = _mm256_shuffle_epi8(table, lo_u8x32);
+        hi_u8x32 = _mm256_shuffle_epi8(table, hi_u8x32);
+    }
     v->q_i8x32[i / 2] = lo_u8x32;
     v->q_i8x32[2 + i / 2] = hi_u8x32;
 }
@@ -101,10 +118,24 @@ LK_INLINE __m256i load_a(const int8_t *a, int i) {
     return _mm256_loadu_si256((const __m256i *)(a + 32 * i));
 }
 
+/* Sums of four products of signed codes. */
+LK_INLINE __m256i multiply_signed(__m256i q_i8x32, __m256i a_i8x32) {
+    return _mm256_madd_epi16(
+        _mm256_maddubs_epi16(_mm256_abs_epi8(q_i8x32), _mm256_sign_epi8(a_i8x32, q_i8x32)),
+        _mm256_set1_epi16(1));
+}
+
 /* Sums of the products of a block, in two lanes for Q8_0, in four otherwise, of which the order is
  * 0 2 | 1 3: the folding of lanes that hold one block each. */
 LK_INLINE __m256i sums(b32_type type, const quad *v, const int8_t *a) {
     const __m256i one_i16x16 = _mm256_set1_epi16(1);
+    if (type != B32_q8_0 && is_signed(type)) {
+        const __m256i p01_i32x8 = _mm256_add_epi32(multiply_signed(v->q_i8x32[0], load_a(a, 0)),
+                                                   multiply_signed(v->q_i8x32[2], load_a(a, 2)));
+        const __m256i p23_i32x8 = _mm256_add_epi32(multiply_signed(v->q_i8x32[1], load_a(a, 1)),
+                                                   multiply_signed(v->q_i8x32[3], load_a(a, 3)));
+        return FOLD(32, 64, p01_i32x8, p23_i32x8);
+    }
     if (type != B32_q8_0) {
         const __m256i p01_i16x16 =
             _mm256_add_epi16(_mm256_maddubs_epi16(v->q_i8x32[0], load_a(a, 0)),
@@ -116,12 +147,8 @@ LK_INLINE __m256i sums(b32_type type, const quad *v, const int8_t *a) {
     }
     __m256i p_i32x8[QUAD];
 #pragma GCC unroll 4
-    for (int i = 0; i < QUAD; i++) {
-        const __m256i q_i8x32 = v->q_i8x32[i];
-        p_i32x8[i] = _mm256_madd_epi16(
-            _mm256_maddubs_epi16(_mm256_abs_epi8(q_i8x32), _mm256_sign_epi8(load_a(a, i), q_i8x32)),
-            one_i16x16);
-    }
+    for (int i = 0; i < QUAD; i++)
+        p_i32x8[i] = multiply_signed(v->q_i8x32[i], load_a(a, i));
     return FOLD(32, 64, FOLD(32, 32, p_i32x8[0], p_i32x8[1]), FOLD(32, 32, p_i32x8[2], p_i32x8[3]));
 }
 
@@ -135,7 +162,7 @@ LK_INLINE void add_quad(b32_type type, total *t, const quad *v, const int8_t *q,
                          : _mm256_permutevar8x32_ps(_mm256_castps128_ps256(scale_f32x4),
                                                     _mm256_setr_epi32(0, 0, 2, 2, 1, 1, 3, 3));
     t->sum_f32x8 = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums(type, v, q)), scale_f32x8, t->sum_f32x8);
-    if (type != B32_q8_0)
+    if (!is_signed(type))
         t->offset_f32x4 = _mm_fmadd_ps(v->m_f32x4, _mm_loadu_ps(s32), t->offset_f32x4);
 }
 
@@ -147,7 +174,7 @@ LK_INLINE float add_lanes(__m128 x_f32x4) {
 LK_INLINE float finish(b32_type type, const total *t) {
     const float sum = add_lanes(
         _mm_add_ps(_mm256_castps256_ps128(t->sum_f32x8), _mm256_extractf128_ps(t->sum_f32x8, 1)));
-    if (type == B32_q8_0)
+    if (is_signed(type))
         return sum;
     const float offset = add_lanes(t->offset_f32x4);
     return sum + (b32_has_min(type) ? offset : -(float)b32_zero(type) * offset);

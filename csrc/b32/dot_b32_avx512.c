@@ -1,13 +1,13 @@
 /*
- * dot_q4_0 q4_1 q5_0 q5_1 q8_0 (layouts: blocks.h), eight blocks, a record of activations, a step:
- *     y = sum d_w d_a sum(q a)  +  sum (m_w or -zero d_w) s32
- * Two 64-byte loads hold four blocks. VPERMT2B puts the 16 bytes of nibbles of each into a lane of
- * its own: low nibbles are first halves, high ones second halves, which is how the activations lie,
- * so two VPDPBUSD leave the sum of a block in its lane and one conversion and FMA serve all four.
- * VPERMT2B + VPTESTMB add a fifth bit. Q8_0 has 64 bytes a pair of blocks, made unsigned by 0x80,
- * so two conversions. Scales are converted eight at a time and spread by VPERMPS. VPDPBUSD adds 4
- * products of <= 255 * 127 to int32: no overflow.
- * Tail: byte-masked loads, which read nothing past the last block; its missing blocks are zero.
+ * dot_q4_0 q4_1 q5_0 q5_1 q8_0 iq4_nl mxfp4 (layouts: blocks.h), eight blocks, a record of
+ * activations, a step: y = sum d_w d_a sum(q a)  +  sum (m_w or -zero d_w) s32 Two 64-byte loads
+ * hold four blocks. VPERMT2B puts the 16 bytes of nibbles of each into a lane of its own: low
+ * nibbles are first halves, high ones second halves, which is how the activations lie, so two
+ * VPDPBUSD leave the sum of a block in its lane and one conversion and FMA serve all four. VPERMT2B
+ * + VPTESTMB add a fifth bit, VPSHUFB looks up tables. Q8_0 has 64 bytes a pair of blocks, made
+ * unsigned by 0x80, so two conversions. Scales are converted eight at a time and spread by VPERMPS.
+ * VPDPBUSD adds 4 products of <= 255 * 127 to int32: no overflow. Tail: byte-masked loads, which
+ * read nothing past the last block; its missing blocks are zero.
  */
 #include "b32.h"
 
@@ -25,7 +25,7 @@ LK_BEGIN_AVX512
 typedef struct {
     __m512i quants_u8x64;
     __m512i fifth_u8x64[2];
-    __m512i scales_u16x32; /* d of blocks 0..3, then m */
+    __m512i scales_u16x32; /* d of blocks 0..3, then m; MXFP4: bytes, that of d and one of zero */
 } layout;
 
 typedef struct {
@@ -48,6 +48,10 @@ LK_INLINE layout make_layout(b32_type type) {
     for (int half = 0; half < 2; half++) /* two bytes of fifth bits, each eight times */
         at.fifth_u8x64[half] =
             b32_lanes(type, b32_fifth_at(type) + 2 * half, _mm_set_epi64x(0x0101010101010101, 0));
+    if (type == B32_mxfp4) {
+        at.scales_u16x32 = _mm512_castsi128_si512(_mm_setr_epi16(0, 17, 34, 51, 0, 17, 34, 51));
+        return at;
+    }
     const short words = (short)(bytes / 2), to_second = (short)(64 - 4 * words);
     const short d3 = (short)(3 * words + (3 * words < 32 ? 0 : to_second));
     const short m3 = (short)(3 * words + 1 + (3 * words + 1 < 32 ? 0 : to_second));
@@ -75,7 +79,7 @@ LK_INLINE __m128i load_q8_0(__m512i q_u8x64[2], const uint8_t *w, int n) {
     return _mm_cvtsi64_si128((long long)d);
 }
 
-/* n <= 4 blocks; their d and then their m, as half floats, in the result. */
+/* n <= 4 blocks; their d and then their m, as half floats (MXFP4: exponents), in the result. */
 LK_INLINE __m128i load_quad(b32_type type, const layout *at, __m512i q_u8x64[2], const uint8_t *w,
                             int n) {
     if (type == B32_q8_0)
@@ -99,6 +103,14 @@ LK_INLINE __m128i load_quad(b32_type type, const layout *at, __m512i q_u8x64[2],
         q_u8x64[half] =
             _mm512_mask_add_epi8(q_u8x64[half], is_set, q_u8x64[half], _mm512_set1_epi8(16));
     }
+    if (b32_table(type)) {
+        const __m512i table_u8x64 = b32_table_i8x64(type, b32_zero(type));
+        q_u8x64[0] = _mm512_shuffle_epi8(table_u8x64, q_u8x64[0]);
+        q_u8x64[1] = _mm512_shuffle_epi8(table_u8x64, q_u8x64[1]);
+    }
+    if (type == B32_mxfp4)
+        return _mm512_castsi512_si128(
+            _mm512_maskz_permutexvar_epi8(0x5555, at->scales_u16x32, low_u8x64));
     return _mm512_castsi512_si128(
         _mm512_permutex2var_epi16(low_u8x64, at->scales_u16x32, high_u8x64));
 }
@@ -109,7 +121,10 @@ LK_INLINE octet load_octet(b32_type type, const layout *at, const uint8_t *w, in
     const __m128i low_f16x8 = load_quad(type, at, v.q_u8x64[0], w, n < QUAD ? n : QUAD);
     const __m128i high_f16x8 =
         load_quad(type, at, v.q_u8x64[1], w + QUAD * b32_bytes(type), n < QUAD ? 0 : n - QUAD);
-    v.d_f32x8 = _mm256_cvtph_ps(_mm_unpacklo_epi64(low_f16x8, high_f16x8));
+    const __m128i d_f16x8 = _mm_unpacklo_epi64(low_f16x8, high_f16x8);
+    v.d_f32x8 = type == B32_mxfp4 ? _mm512_castps512_ps256(b32_half_e8m0_f32x16(
+                                        _mm512_castsi256_si512(_mm256_cvtepu16_epi32(d_f16x8))))
+                                  : _mm256_cvtph_ps(d_f16x8);
     v.m_f32x8 =
         b32_has_min(type) ? _mm256_cvtph_ps(_mm_unpackhi_epi64(low_f16x8, high_f16x8)) : v.d_f32x8;
     return v;

@@ -1,5 +1,5 @@
 /*
- * dot_q4_0 q4_1 q5_0 q5_1 q8_0 for NEON, included by a file per level that has defined
+ * dot_q4_0 q4_1 q5_0 q5_1 q8_0 iq4_nl mxfp4 for NEON, included by a file per level that has defined
  *     LEVEL(name)                  name_<level>
  *     int32x4_t dot16(acc, w, a)   acc + 16 products of int8, summed in fours in any order
  *
@@ -14,11 +14,14 @@
 #define B32_STEP 4
 #define B32_COLS 4
 
-/* (q - zero) as signed bytes. */
-LK_INLINE int8x16_t b32_signed(b32_type type, uint8x16_t q) {
-    if (b32_has_min(type))
-        return vreinterpretq_s8_u8(q);
-    return vreinterpretq_s8_u8(vsubq_u8(q, vdupq_n_u8((uint8_t)b32_zero(type))));
+/* d of n <= 4 blocks; finite beyond n. */
+LK_INLINE float32x4_t b32_scales(b32_type type, const uint8_t *w, const int n) {
+    if (type != B32_mxfp4)
+        return neon_halves(w, b32_bytes(type), n);
+    uint32_t e[B32_STEP] = {0};
+    for (int i = 0; i < n; i++)
+        e[i] = w[i * b32_bytes(type)];
+    return b32_half_e8m0(e);
 }
 
 /* Where the halves of the i-th of four groups of activations lie. */
@@ -39,10 +42,10 @@ LK_INLINE void b32_step(b32_type type, float32x4_t acc_f32x4[B32_COLS], const ui
     LK_UNROLL
     for (int i = 0; i < n; i++) {
         const b32_codes q = b32_unpack(type, w + i * bytes);
-        lo_s8x16[i] = b32_signed(type, q.lo);
-        hi_s8x16[i] = b32_signed(type, q.hi);
+        lo_s8x16[i] = q.lo;
+        hi_s8x16[i] = q.hi;
     }
-    const float32x4_t d_f32x4 = neon_halves(w, bytes, n);
+    const float32x4_t d_f32x4 = b32_scales(type, w, n);
     const float32x4_t m_f32x4 = b32_has_min(type) ? neon_halves(w + 2, bytes, n) : d_f32x4;
     LK_UNROLL
     for (int c = 0; c < cols; c++) {

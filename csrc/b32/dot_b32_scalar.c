@@ -1,7 +1,7 @@
 /*
- * dot_q4_0 q4_1 q5_0 q5_1 q8_0, the specification: per block of 32 one exact integer sum,
- *     y = sum over blocks of  d_w d_a sum((q - zero) a) + m_w s32
- * with |sum| <= 32 * 128 * 127, far inside int32. Reads whole blocks only.
+ * dot_q4_0 q4_1 q5_0 q5_1 q8_0 iq4_nl mxfp4, the specification: per block of 32 one exact integer
+ * sum, y = sum over blocks of  d_w d_a sum((q - zero) a) + m_w s32 with |sum| <= 32 * 128 * 127,
+ * far inside int32. Reads whole blocks only.
  */
 #include "b32.h"
 #include "dot_walk.h"

@@ -1,6 +1,6 @@
 /*
- * row_q4_0 q4_1 q5_0 q5_1 q8_0: y = d (q - zero) + m in float32, k a multiple of 32. Rows are read
- * one per token (embeddings), so the scalar is all there is.
+ * row_q4_0 q4_1 q5_0 q5_1 q8_0 iq4_nl mxfp4: y = d (q - zero) + m in float32, k a multiple of 32.
+ * Rows are read one per token (embeddings), so the scalar is all there is.
  */
 #include "b32.h"
 

@@ -1,4 +1,4 @@
-/* skinny_q4_0 q4_1 q5_0 q5_1 q8_0: skinny_avx512.h and b32_tile_avx512.h have how. */
+/* skinny_q4_0 q4_1 q5_0 q5_1 q8_0 iq4_nl mxfp4: skinny_avx512.h and b32_tile_avx512.h have how. */
 #include "b32.h"
 
 #if LK_X86

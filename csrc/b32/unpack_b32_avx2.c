@@ -1,7 +1,7 @@
 /*
- * unpack_q4_0 q4_1 q5_0 q5_1 q8_0 into the tile of kernels.h: q[i / 4][row][i % 4], scale = d,
- * min = -m (Q4_1 and Q5_1). A block of 8 rows is 8 vectors of 8 dwords; transposed, each is half of
- * one 64-byte step of the tile.
+ * unpack_q4_0 q4_1 q5_0 q5_1 q8_0 iq4_nl mxfp4 into the tile of kernels.h: q[i / 4][row][i % 4],
+ * scale = d, min = -m (Q4_1 and Q5_1). A block of 8 rows is 8 vectors of 8 dwords; transposed, each
+ * is half of one 64-byte step of the tile.
  */
 #include "b32.h"
 
@@ -41,6 +41,16 @@ LK_INLINE void store_transposed(int8_t *q, const __m256i row_u32x8[ROWS]) {
     }
 }
 
+/* The exponents at byte `at` of eight rows. */
+LK_INLINE __m256 load_exponents(const uint8_t *const *row, size_t at) {
+    uint32_t e[ROWS];
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; r++)
+        e[r] = row[r][at];
+    return _mm256_set_m128(b32_half_e8m0_f32x4(_mm_loadu_si128((const __m128i *)(e + 4))),
+                           b32_half_e8m0_f32x4(_mm_loadu_si128((const __m128i *)e)));
+}
+
 /* The halves at byte `at` of eight rows, sign bits flipped by `flip`. */
 LK_INLINE __m256 load_scales(const uint8_t *const *row, size_t at, int flip) {
     uint16_t h[ROWS];
@@ -56,11 +66,12 @@ LK_INLINE void unpack_block(b32_type type, const lk_tile *t, const uint8_t *cons
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; r++) {
         row_i8x32[r] = b32_quants_i8x32(type, row[r] + at);
-        if (type != B32_q8_0 && b32_zero(type))
+        if (type != B32_q8_0 && !b32_table(type) && b32_zero(type))
             row_i8x32[r] = _mm256_sub_epi8(row_i8x32[r], _mm256_set1_epi8((char)b32_zero(type)));
     }
     store_transposed(t->q, row_i8x32);
-    _mm256_storeu_ps(t->scale, load_scales(row, at, 0));
+    _mm256_storeu_ps(t->scale,
+                     type == B32_mxfp4 ? load_exponents(row, at) : load_scales(row, at, 0));
     if (b32_has_min(type))
         _mm256_storeu_ps(t->min, load_scales(row, at + 2, 0x8000));
 }

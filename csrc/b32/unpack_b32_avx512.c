@@ -1,6 +1,6 @@
 /*
- * unpack_q4_0 q4_1 q5_0 q5_1 q8_0 into the tile of kernels.h: q[i / 4][row][i % 4], scale = d,
- * min = -m (Q4_1 and Q5_1). b32_tile_avx512.h has how.
+ * unpack_q4_0 q4_1 q5_0 q5_1 q8_0 iq4_nl mxfp4 into the tile of kernels.h: q[i / 4][row][i % 4],
+ * scale = d, min = -m (Q4_1 and Q5_1). b32_tile_avx512.h has how.
  */
 #include "b32.h"
 

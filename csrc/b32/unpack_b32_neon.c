@@ -1,6 +1,6 @@
 /*
- * unpack_q4_0 q4_1 q5_0 q5_1 q8_0 into the tile of kernels.h: four rows at a time, their words of
- * four codes brought side by side by TRN.
+ * unpack_q4_0 q4_1 q5_0 q5_1 q8_0 iq4_nl mxfp4 into the tile of kernels.h: four rows at a time,
+ * their words of four codes brought side by side by TRN.
  */
 #include "b32.h"
 
@@ -9,11 +9,11 @@
 #include "tile_neon.h"
 
 /* Codes of 16 elements of rows r..r+3, to where elements i..i+15 of row r lie in the tile. */
-LK_INLINE void store_codes(int8_t *q, const uint8x16_t rows[4]) {
+LK_INLINE void store_codes(int8_t *q, const int8x16_t rows[4]) {
     uint32x4_t words[4];
     LK_UNROLL
     for (int i = 0; i < 4; i++)
-        words[i] = vreinterpretq_u32_u8(rows[i]);
+        words[i] = vreinterpretq_u32_s8(rows[i]);
     neon_transpose(words);
     LK_UNROLL
     for (int i = 0; i < 4; i++)
@@ -28,19 +28,26 @@ LK_INLINE float32x4_t halves(const uint8_t *const *row, size_t at) {
     return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(h)));
 }
 
+/* The exponents there. */
+LK_INLINE float32x4_t exponents(const uint8_t *const *row, size_t at) {
+    uint32_t e[4];
+    for (int r = 0; r < 4; r++)
+        e[r] = row[r][at];
+    return b32_half_e8m0(e);
+}
+
 /* The block at byte `at` of four rows. */
 LK_INLINE void unpack_block(b32_type type, const lk_tile *t, const uint8_t *const *row, size_t at) {
-    const uint8x16_t zero = vdupq_n_u8((uint8_t)b32_zero(type));
-    uint8x16_t lo[4], hi[4];
+    int8x16_t lo[4], hi[4];
     LK_UNROLL
     for (int r = 0; r < 4; r++) {
         const b32_codes codes = b32_unpack(type, row[r] + at);
-        lo[r] = vsubq_u8(codes.lo, zero);
-        hi[r] = vsubq_u8(codes.hi, zero);
+        lo[r] = codes.lo;
+        hi[r] = codes.hi;
     }
     store_codes(t->q, lo);
     store_codes(t->q + 16 * LK_TILE_ROWS, hi);
-    vst1q_f32(t->scale, halves(row, at));
+    vst1q_f32(t->scale, type == B32_mxfp4 ? exponents(row, at) : halves(row, at));
     if (b32_has_min(type))
         vst1q_f32(t->min, vnegq_f32(halves(row, at + 2)));
 }

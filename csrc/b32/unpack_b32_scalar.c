@@ -1,7 +1,7 @@
 /*
- * unpack_q4_0 q4_1 q5_0 q5_1 q8_0, the specification: 16 rows into the tile of kernels.h,
- *     q[i / 4][row][i % 4], scale[b][row] = d, min[b][row] = -m (Q4_1 and Q5_1 only).
- * Rows that are missing are row 0 again.
+ * unpack_q4_0 q4_1 q5_0 q5_1 q8_0 iq4_nl mxfp4, the specification: 16 rows into the tile of
+ * kernels.h, q[i / 4][row][i % 4], scale[b][row] = d, min[b][row] = -m (Q4_1 and Q5_1 only). Rows
+ * that are missing are row 0 again.
  */
 #include "b32.h"
 #include "tile.h"

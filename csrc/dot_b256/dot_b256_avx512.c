@@ -3,8 +3,8 @@
  * vectors of 64 unsigned quants in row order, whose products VPDPBUSD adds by fours:
  *     y = sum of  scale * d_a * (q . a)  -  bias * s,   bias = min + zero * scale,
  * s over 16 or 32 elements. Four products are at most 4 * 63 * 127 = 32004 and fit vpackssdw; packs
- * and vpmaddwd by ones bring the sums of a super-block into one vector. Loads stay inside the
- * super-block; k has no tail.
+ * and vpmaddwd by ones bring the sums of a super-block into one vector. IQ4_XS, with codes of 8
+ * bits, adds in 32 instead. Loads stay inside the super-block; k has no tail.
  */
 #include "../k_quants.h"
 #include "../kernels.h"
@@ -52,8 +52,18 @@ LK_INLINE __m512i half_sums(const __m512i p_i32x16[4]) {
     return _mm512_madd_epi16(_mm512_packs_epi32(ab, cd), ones_i16x32);
 }
 
+/* Two vectors to one: lower and upper parts of each 128-bit lane interleaved and added. */
+#define FOLD(bits, x, y)                                                                           \
+    _mm512_add_epi32(_mm512_unpacklo_epi##bits(x, y), _mm512_unpackhi_epi##bits(x, y))
+
+/* The same for any q. */
+LK_INLINE __m512i wide_half_sums(const __m512i p_i32x16[4]) {
+    return FOLD(64, FOLD(32, p_i32x16[0], p_i32x16[1]), FOLD(32, p_i32x16[2], p_i32x16[3]));
+}
+
 /* Adds the super-block that covers record a. */
-LK_INLINE void add_block(k_sum *sum, const k_block *b, const lk_act_block *a, const int group) {
+LK_INLINE void add_block(k_sum *sum, const k_block *b, const lk_act_block *a, const int group,
+                         const int is_wide) {
     __m512i p_i32x16[4];
 #pragma GCC unroll 4
     for (int j = 0; j < 4; j++)
@@ -68,7 +78,8 @@ LK_INLINE void add_block(k_sum *sum, const k_block *b, const lk_act_block *a, co
     } else {
         const __m512i group_of = _mm512_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6, 1, 3, 5, 7, 1, 3, 5, 7);
         __m512 scaled = _mm512_mul_ps(b->scale, _mm512_loadu_ps(a->d)); /* d, then s32 */
-        sum->dot = _mm512_fmadd_ps(_mm512_cvtepi32_ps(half_sums(p_i32x16)),
+        const __m512i sums = is_wide ? wide_half_sums(p_i32x16) : half_sums(p_i32x16);
+        sum->dot = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums),
                                    _mm512_permutexvar_ps(group_of, scaled), sum->dot);
         sum->bias = _mm512_add_ps(sum->bias, scaled);
     }
@@ -79,9 +90,9 @@ LK_INLINE float total(const k_sum *sum, const int group) {
     return _mm512_reduce_add_ps(_mm512_mask_sub_ps(sum->dot, counts, sum->dot, sum->bias));
 }
 
-LK_INLINE void tile(k_load_fn load, size_t bytes, const int group, const lk_dot *d,
-                    const uint8_t *const w[2], float *const y[2], const char *x, int rows,
-                    int cols) {
+LK_INLINE void tile(k_load_fn load, size_t bytes, const int group, const int is_wide,
+                    const lk_dot *d, const uint8_t *const w[2], float *const y[2], const char *x,
+                    int rows, int cols) {
     k_sum sum[2][8];
 #pragma GCC unroll 2
     for (int r = 0; r < rows; r++)
@@ -96,7 +107,7 @@ LK_INLINE void tile(k_load_fn load, size_t bytes, const int group, const lk_dot 
 #pragma GCC unroll 8
             for (int c = 0; c < cols; c++)
                 add_block(&sum[r][c], &b, (const lk_act_block *)(x + (size_t)c * d->x_stride) + i,
-                          group);
+                          group, is_wide);
         }
     }
 #pragma GCC unroll 2
@@ -160,20 +171,29 @@ LK_INLINE void load_q6_K(k_block *b, const void *super_block) {
     lk_quants_q6_K(b->q, w);
 }
 
-#define DOT(type, group)                                                                           \
+LK_INLINE void load_iq4_xs(k_block *b, const void *super_block) {
+    const block_iq4_xs *w = (const block_iq4_xs *)super_block;
+    const __m512 d = lk_half_to_f32x16(w->d);
+    const __m512 scale = _mm512_mul_ps(lk_i8_to_f32(lk_scales_signed_iq4_xs(w)), d);
+    b->scale = _mm512_mask_mul_ps(scale, 0xff00, scale, _mm512_set1_ps(LK_ZERO_IQ4_XS));
+    lk_quants_iq4_xs(b->q, w);
+}
+
+#define DOT(type, group, is_wide)                                                                  \
     LK_INLINE void tile_##type(const void *context, const lk_dot *d, const uint8_t *const w[2],    \
                                float *const y[2], const char *x, int rows, int cols) {             \
         (void)context;                                                                             \
-        tile(load_##type, sizeof(block_##type), group, d, w, y, x, rows, cols);                    \
+        tile(load_##type, sizeof(block_##type), group, is_wide, d, w, y, x, rows, cols);           \
     }                                                                                              \
     void dot_##type##_avx512(const lk_dot *dot) {                                                  \
         lk_dot_walk(tile_##type, NULL, dot, 8, 0);                                                 \
     }
-DOT(q2_K, 16)
-DOT(q3_K, 16)
-DOT(q4_K, 32)
-DOT(q5_K, 32)
-DOT(q6_K, 16)
+DOT(q2_K, 16, 0)
+DOT(q3_K, 16, 0)
+DOT(q4_K, 32, 0)
+DOT(q5_K, 32, 0)
+DOT(q6_K, 16, 0)
+DOT(iq4_xs, 32, 1)
 
 LK_END
 #endif

@@ -1,13 +1,14 @@
 /*
- * dot_q2_K q3_K q4_K q5_K q6_K for NEON, included by a file per level that has defined
+ * dot_q2_K q3_K q4_K q5_K q6_K iq4_xs for NEON, included by a file per level that has defined
  *     LEVEL(name)                  name_<level>
  *     int32x4_t dot16(acc, w, a)   acc + 16 products of int8, summed in fours in any order
  *
  *     y = sum over super-blocks of  d sum(d_a sc sum((q - zero) a)) - dmin sum(m s)
  *
  * Four groups a step: their sums meet in the lanes of one vector and are multiplied by sc there,
- * exactly: |sc sum| <= 63 * 32 * 31 * 127 (Q5_K), and for a pair of groups of 16, which share d_a,
- * 2 * 128 * 16 * 32 * 127 (Q6_K), both below 2^24. k is whole super-blocks: no tail.
+ * exactly: |sc sum| <= 63 * 32 * 31 * 127 (Q5_K) or 32 * 32 * 127 * 127 (IQ4_XS), and for a pair of
+ * groups of 16, which share d_a, 2 * 128 * 16 * 32 * 127 (Q6_K), both below 2^24. k is whole
+ * super-blocks: no tail.
  */
 #include "dot_walk.h"
 

@@ -2,7 +2,8 @@
  * K-quant rows times 8-bit activations, the specification:
  *     y = sum over groups g of  d_a * (scale * sum q a)  -  (min + zero * scale) * s
  * where s is the precomputed d_a * sum a of the group. Blocks: blocks.h, expanded by k_quants.h.
- * An integer sum is at most 32 * 31 * 127 (Q5_K) or 16 * 63 * 127 (Q6_K): exact in a float too.
+ * An integer sum is at most 32 * 31 * 127 (Q5_K) 16 * 63 * 127 (Q6_K) or
+ * 32 * 241 * 127 (IQ4_XS): exact in a float too.
  * k is whole super-blocks, so there is no tail.
  */
 #include "../k_quants.h"
@@ -56,3 +57,4 @@ DOT(q3_K, 16, LK_ZERO_Q3_K)
 DOT(q4_K, 32, 0)
 DOT(q5_K, 32, 0)
 DOT(q6_K, 16, LK_ZERO_Q6_K)
+DOT(iq4_xs, 32, LK_ZERO_IQ4_XS)

@@ -28,6 +28,7 @@ SKINNY(q3_K, 0)
 SKINNY(q4_K, 1)
 SKINNY(q5_K, 1)
 SKINNY(q6_K, 0)
+SKINNY(iq4_xs, 0)
 
 LK_END
 #endif

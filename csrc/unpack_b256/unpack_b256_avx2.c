@@ -147,6 +147,14 @@ LK_INLINE void load_q6_K(k_rows *rows, int r, const void *super_block) {
     put_i8(rows->scale, r, lk_scales_signed_q6_K(w), w->d);
 }
 
+LK_INLINE void load_iq4_xs(k_rows *rows, int r, const void *super_block) {
+    const block_iq4_xs *w = (const block_iq4_xs *)super_block;
+    __m256i q[8];
+    lk_quants_iq4_xs(q, w);
+    put_quants(rows, r, q, 0);
+    put_i8(rows->scale, r, lk_scales_signed_iq4_xs(w), w->d);
+}
+
 #define UNPACK(name, n_scale, n_min)                                                               \
     void unpack_##name##_avx2(const lk_tile *tile, const void *w, size_t w_stride, int k,          \
                               int rows) {                                                          \
@@ -158,6 +166,7 @@ UNPACK(q3_K, 2, 0)
 UNPACK(q4_K, 1, 1)
 UNPACK(q5_K, 1, 1)
 UNPACK(q6_K, 2, 0)
+UNPACK(iq4_xs, 1, 0)
 
 LK_END
 #endif

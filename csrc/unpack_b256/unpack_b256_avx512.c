@@ -28,6 +28,7 @@ UNPACK(q3_K, 16)
 UNPACK(q4_K, 32)
 UNPACK(q5_K, 32)
 UNPACK(q6_K, 16)
+UNPACK(iq4_xs, 32)
 
 LK_END
 #endif

@@ -1,6 +1,6 @@
 /*
- * unpack_q2_K q3_K q4_K q5_K q6_K into the tile of kernels.h: four rows at a time, their words of
- * four codes, and their scales, brought side by side by TRN. k is whole super-blocks: no
+ * unpack_q2_K q3_K q4_K q5_K q6_K iq4_xs into the tile of kernels.h: four rows at a time, their
+ * words of four codes, and their scales, brought side by side by TRN. k is whole super-blocks: no
  * tail.
  */
 #include "../kernels.h"

@@ -28,9 +28,11 @@ from scalar_kernels import (
 gguf = pytest.importorskip("gguf")
 
 U = 2.0**-24
-TYPES = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
+TYPES = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
+         "IQ4_NL", "IQ4_XS", "MXFP4")  # fmt: skip
 FLOATS = ("F32", "F16", "BF16")
-ZERO = {"Q4_0": 8, "Q5_0": 16, "Q8_0": 128, "Q3_K": 4, "Q6_K": 32}
+ZERO = {"Q4_0": 8, "Q5_0": 16, "Q8_0": 128, "Q3_K": 4, "Q6_K": 32,
+        "IQ4_NL": 128, "IQ4_XS": 128, "MXFP4": 12}  # fmt: skip
 WITH_MIN = {"Q4_1", "Q5_1", "Q2_K", "Q4_K", "Q5_K"}
 GROUP_16 = {"Q2_K", "Q3_K", "Q6_K"}
 # Where a block holds its half floats: those must be finite for the block to mean anything.
@@ -45,9 +47,13 @@ HALVES = {
     "Q4_K": (0, 2),
     "Q5_K": (0, 2),
     "Q6_K": (208,),
+    "IQ4_NL": (0,),
+    "IQ4_XS": (0,),
+    "MXFP4": (),  # an exponent, which is set below
 }
 
-HALVES_TYPES = {"Q4_0", "Q4_1", "Q5_0", "Q5_1"}  # their dots read activations by halves
+# Their dots read activations by halves.
+HALVES_TYPES = {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "IQ4_NL", "MXFP4"}
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +75,8 @@ def random_rows(kind: str, rows: int, k: int) -> np.ndarray:
     blocks = rng().integers(0, 256, (rows, k // length, size), dtype=np.uint8)
     for at in HALVES.get(kind, ()):
         blocks[..., at + 1] &= 0xBF  # magnitudes below 2
+    if kind == "MXFP4":
+        blocks[..., 0] = 112 + blocks[..., 0] % 16
     if kind not in HALVES:  # the weights themselves
         values = (rng().standard_normal((rows, k)) * 3).astype(np.float32)
         if kind == "F32":
@@ -102,6 +110,17 @@ def test_rows_equal_ggufs_dequantisation_exactly(
     y = np.zeros(2048, np.float32)
     scalar(slot("row", kind))(y, w, 2048)
     np.testing.assert_array_equal(y, dequantize(kind, w)[0])
+
+
+def test_rows_equal_ggufs_dequantisation_at_every_exponent(
+    scalar: Callable[[str], Kernel],
+) -> None:
+    w = rng().integers(0, 256, (256, 17), dtype=np.uint8)
+    w[:, 0] = np.arange(256)
+    w[:, 1:] = np.where(w[:, :1] > 250, w[:, 1:] & 0x99, w[:, 1:])  # 12 is beyond float32 there
+    y = np.zeros(256 * 32, np.float32)
+    scalar("row_mxfp4")(y, w, 256 * 32)
+    np.testing.assert_array_equal(y, dequantize("MXFP4", w.reshape(1, -1))[0])
 
 
 @pytest.mark.parametrize("kind", TYPES)

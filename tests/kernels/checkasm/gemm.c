@@ -134,10 +134,11 @@ static void run(const check_kernel *kernel, const shape *s, int offset) {
 
 /* The codes of the types that meet in a slot; how many types. */
 static int codes_of(const shape *s, const codes **types) {
-    static const codes g32[] = {{-8, 7}, {-16, 15}, {-128, 127}}, g32_min[] = {{0, 15}, {0, 31}},
-                       g16[] = {{-4, 3}, {-32, 31}}, g16_min[] = {{0, 3}};
+    static const codes g32[] = {{-8, 7}, {-16, 15}, {-128, 127}, {-12, 12}},
+                       g32_min[] = {{0, 15}, {0, 31}}, g16[] = {{-4, 3}, {-32, 31}},
+                       g16_min[] = {{0, 3}};
     *types = s->group == 32 ? (s->has_min ? g32_min : g32) : (s->has_min ? g16_min : g16);
-    return s->group == 32 ? (s->has_min ? 2 : 3) : (s->has_min ? 1 : 2);
+    return s->group == 32 ? (s->has_min ? 2 : 4) : (s->has_min ? 1 : 2);
 }
 
 static shape shape_of(const check_kernel *kernel) {

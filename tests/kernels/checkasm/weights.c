@@ -3,8 +3,11 @@
 #include "blocks.h"
 
 #define WEIGHT(T, LENGTH, GROUP, ZERO, Q, SCALE, MIN, M)                                           \
-    {#T,    LENGTH, sizeof(block_##T),           GROUP, ZERO,     Q,                               \
-     SCALE, MIN,    (int)offsetof(block_##T, d), M,     ORDER_##T}
+    {                                                                                              \
+        #T,    LENGTH,    sizeof(block_##T),                                                       \
+        GROUP, ZERO,      Q,                                                                       \
+        SCALE, MIN,       (int)offsetof(block_##T, d),                                             \
+        M,     ORDER_##T, sizeof(((block_##T *)0)->d) == 1}
 /* Blocks with two elements 16 apart in a byte. */
 #define ORDER_q4_0 LK_ACT_BY_HALVES
 #define ORDER_q4_1 LK_ACT_BY_HALVES
@@ -16,6 +19,9 @@
 #define ORDER_q4_K LK_ACT_IN_ORDER
 #define ORDER_q5_K LK_ACT_IN_ORDER
 #define ORDER_q6_K LK_ACT_IN_ORDER
+#define ORDER_iq4_nl LK_ACT_BY_HALVES
+#define ORDER_iq4_xs LK_ACT_IN_ORDER
+#define ORDER_mxfp4 LK_ACT_BY_HALVES
 
 static const check_weight types[] = {
     WEIGHT(q4_0, 32, 32, 8, 15, 1, 0, -1),
@@ -28,6 +34,9 @@ static const check_weight types[] = {
     WEIGHT(q4_K, 256, 32, 0, 15, 63, 63, (int)offsetof(block_q4_K, dmin)),
     WEIGHT(q5_K, 256, 32, 0, 31, 63, 63, (int)offsetof(block_q5_K, dmin)),
     WEIGHT(q6_K, 256, 16, 32, 63, 128, 0, -1),
+    WEIGHT(iq4_nl, 32, 32, 128, 241, 1, 0, -1),
+    WEIGHT(iq4_xs, 256, 32, 128, 241, 32, 0, -1),
+    WEIGHT(mxfp4, 32, 32, 12, 24, 1, 0, -1),
 };
 
 const char *const check_scale_names[N_SCALES] = {
@@ -60,6 +69,22 @@ static uint16_t random_half(check_scale scale) {
     }
 }
 
+/* E8M0 less one, as in MXFP4: like the halves, but there is neither zero nor sign. */
+static uint8_t random_exponent(check_scale scale) {
+    switch (scale) {
+    case SCALE_RANDOM:
+        return (uint8_t)(116 + check_below(13));
+    case SCALE_ZERO: /* the least, which are no normal floats */
+        return (uint8_t)check_below(2);
+    case SCALE_SUBNORMAL:
+        return (uint8_t)(104 + check_below(10));
+    case SCALE_HUGE:
+        return 128 + 15;
+    default:
+        return 128;
+    }
+}
+
 static void store_half(uint8_t *at, uint16_t value) {
     at[0] = (uint8_t)value;
     at[1] = (uint8_t)(value >> 8);
@@ -81,7 +106,10 @@ void check_fill_blocks(const check_weight *type, void *w, int n_blocks, check_sc
             extreme_bytes(block, type->bytes);
         else
             check_random_bytes(block, (size_t)type->bytes);
-        store_half(block + type->d, random_half(scale));
+        if (type->is_e8m0)
+            block[type->d] = random_exponent(scale);
+        else
+            store_half(block + type->d, random_half(scale));
         if (type->m >= 0)
             store_half(block + type->m, random_half(scale));
     }

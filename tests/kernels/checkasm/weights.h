@@ -15,6 +15,7 @@ typedef struct {
     int min_max;   /* same for the block minimum; 0: the type has none */
     int d, m;      /* byte offsets of the half floats; m < 0: none */
     int order;     /* lk_act_order of the activations that the dot reads */
+    bool is_e8m0;  /* d is an exponent */
 } check_weight;
 
 /* The type a quantised slot is about; NULL for floats. */
