@@ -44,6 +44,10 @@ static int quantize_slot(int type) {
         return LK_SLOT_quantize_q5_K;
     case LK_Q6_K:
         return LK_SLOT_quantize_q6_K;
+    case LK_IQ4_NL:
+        return LK_SLOT_quantize_iq4_nl;
+    case LK_IQ4_XS:
+        return LK_SLOT_quantize_iq4_xs;
     default:
         return -1;
     }

@@ -34,7 +34,7 @@ typedef struct {
 /* What codes there are: all whole numbers from lo to hi, or the 16 values of a book, ascending. */
 typedef struct {
     float lo, hi;
-    const float *book;
+    const int8_t *book;
 } grid;
 
 LK_INLINE vec nearest(const grid g, vec t) {
@@ -43,10 +43,23 @@ LK_INLINE vec nearest(const grid g, vec t) {
     vec code = v_all(g.book[0]);
     LK_UNROLL
     for (int i = 1; i < 16; i++) {
-        const vec middle = v_all(0.5f * (g.book[i - 1] + g.book[i]));
+        const vec middle = v_all(0.5f * (float)(g.book[i - 1] + g.book[i]));
         code = v_select(v_greater(t, middle), v_all(g.book[i]), code);
     }
     return code;
+}
+
+/* Values of a book in g->q become their places in it. */
+LK_INLINE void find_places(groups *g, const int8_t *book) {
+    for (int j = 0; j < g->n; j++)
+        for (int c = 0; c < GROUPS; c += LANES) {
+            const vec value = v_load(&g->q[j][c]);
+            vec place = v_all(0.0f);
+            LK_UNROLL
+            for (int i = 0; i < 15; i++)
+                place = v_select(v_greater(value, v_all(book[i])), v_all((float)(i + 1)), place);
+            v_store(&g->q[j][c], place);
+        }
 }
 
 LK_INLINE vec v_inverse(vec d) {
@@ -242,10 +255,11 @@ LK_INLINE void search_offsets(float d[GROUPS], float m[GROUPS], const groups *g,
 
 /* ---- half floats ----------------------------------------------------------------------------- */
 
-/* The half float next to v; of those beyond the largest, that. */
+/* The half float next to v; of those beyond the largest, that; of zeros, the positive one. */
 LK_INLINE uint16_t to_half(float v) {
     const float bounded = v > HALF_MAX ? HALF_MAX : v < -HALF_MAX ? -HALF_MAX : v;
-    return lk_f32_to_f16(bounded);
+    const uint16_t half = lk_f32_to_f16(bounded);
+    return half == 0x8000 ? 0 : half;
 }
 
 /* The half float `steps` further from zero, or nearer; itself at both ends. */

@@ -1,5 +1,5 @@
 /*
- * Encoders of the K-quants (blocks.h). First every group gets its best scale (and offset) in
+ * Encoders of the K-quants and IQ4_XS (blocks.h). First every group gets its best scale (and offset) in
  * floats; then the super-block's half float d (and dmin) and the groups' whole numbers sc (and mn),
  * x ~ d sc q - dmin mn, are chosen together by coordinate descent on the weighted squared error:
  * each sc (and mn) with the neighbours of what it is, all with codes rounded anew; then d (and
@@ -302,9 +302,24 @@ LK_INLINE void put_q6_K(void *dst, const super *s, const groups *g, int from) {
     b->d = s->d;
 }
 
+LK_INLINE void put_iq4_xs(void *dst, const super *s, groups *g, int from) {
+    block_iq4_xs *b = dst;
+    unsigned high = 0;
+    for (int j = 0; j < 8; j++)
+        high |= (unsigned)((int)s->sc[j] + 32) >> 4 << 2 * j;
+    for (int j = 0; j < 8; j += 2) {
+        const unsigned low = (unsigned)((int)s->sc[j] + 32) & 15;
+        b->scales_l[j / 2] = (uint8_t)(low | ((unsigned)((int)s->sc[j + 1] + 32) & 15) << 4);
+    }
+    for (int j = 0; j < 8; j++)
+        put_nibbles(b->qs + 16 * j, g, from + j, 0);
+    b->scales_h = (uint16_t)high;
+    b->d = s->d;
+}
+
 /* ---- rows ------------------------------------------------------------------------------------ */
 
-typedef enum { AS_Q2_K, AS_Q3_K, AS_Q4_K, AS_Q5_K, AS_Q6_K } k_type;
+typedef enum { AS_Q2_K, AS_Q3_K, AS_Q4_K, AS_Q5_K, AS_Q6_K, AS_IQ4_XS } k_type;
 
 LK_INLINE k_layout layout_of(const k_type type) {
     switch (type) {
@@ -316,6 +331,8 @@ LK_INLINE k_layout layout_of(const k_type type) {
         return (k_layout){{0, 15, NULL}, 32, 0, 63, 1};
     case AS_Q5_K:
         return (k_layout){{0, 31, NULL}, 32, 0, 63, 1};
+    case AS_IQ4_XS:
+        return (k_layout){{0, 0, lk_iq4_values}, 32, -32, 31, 0};
     default:
         return (k_layout){{-32, 31, NULL}, 16, -128, 127, 0};
     }
@@ -331,6 +348,8 @@ LK_INLINE void search_k(const k_type type, float d[GROUPS], float m[GROUPS], con
         search_offsets(d, m, g, codes, cuts_q4_1, COUNT(cuts_q4_1), 1);
     else if (type == AS_Q5_K)
         search_offsets(d, m, g, codes, cuts_q5_1, COUNT(cuts_q5_1), 1);
+    else if (type == AS_IQ4_XS)
+        search_scales(d, g, codes, starts_iq4, COUNT(starts_iq4));
     else
         search_scales(d, g, codes, starts_q6_K, COUNT(starts_q6_K));
 }
@@ -349,6 +368,8 @@ LK_INLINE void quantize_b256(const k_type type, size_t block_bytes, void *dst, c
         load_groups(&g, x + l.n * at, importance ? importance + l.n * at : NULL, sigma2, n);
         search_k(type, d, m, &g, l.codes);
         settle_supers(s, &g, l, d, m);
+        if (type == AS_IQ4_XS)
+            find_places(&g, lk_iq4_values);
         for (int i = 0; i < n / per; i++) {
             uint8_t *block = (uint8_t *)dst + (size_t)(at / per + i) * block_bytes;
             if (type == AS_Q2_K)
@@ -359,6 +380,8 @@ LK_INLINE void quantize_b256(const k_type type, size_t block_bytes, void *dst, c
                 put_q4_K(block, &s[i], &g, i * per);
             else if (type == AS_Q5_K)
                 put_q5_K(block, &s[i], &g, i * per);
+            else if (type == AS_IQ4_XS)
+                put_iq4_xs(block, &s[i], &g, i * per);
             else
                 put_q6_K(block, &s[i], &g, i * per);
         }

@@ -17,6 +17,9 @@ static const float starts_q5_0[] = {-16.0f, -16.4f, -15.6f, -15.2f, -14.8f, -14.
                                     14.6f,  14.2f,  15.9f,  16.4f};
 static const float starts_q8_0[] = {127.0f, 126.6f, 126.2f, 125.8f, 125.4f, 125.0f,
                                     124.6f, 124.2f, 123.8f, 123.4f, 123.0f, 122.5f};
+static const float starts_iq4[] = {-127.0f, -120.0f, -113.0f, -106.0f, -134.0f, -141.0f,
+                                   -99.0f,  -92.0f,  113.0f,  107.0f,  101.0f,  95.0f,
+                                   120.0f,  127.0f,  89.0f,   83.0f};
 static const float cuts_q4_1[] = {-0.02f, 0.0f, 0.025f, 0.05f, 0.08f};
 static const float cuts_q5_1[] = {-0.01f, 0.0f, 0.01f, 0.02f, 0.035f};
 #define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
@@ -100,7 +103,7 @@ LK_INLINE void put_fifth_bits(uint8_t qh[4], const groups *g, int lane, int zero
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
-typedef enum { AS_Q4_0, AS_Q4_1, AS_Q5_0, AS_Q5_1, AS_Q8_0 } b32_type;
+typedef enum { AS_Q4_0, AS_Q4_1, AS_Q5_0, AS_Q5_1, AS_Q8_0, AS_IQ4_NL } b32_type;
 
 /* n blocks from the groups in g, whose scales are not searched yet. */
 LK_INLINE void quantize_blocks(const b32_type type, void *dst, groups *g, int n) {
@@ -110,13 +113,16 @@ LK_INLINE void quantize_blocks(const b32_type type, void *dst, groups *g, int n)
                        : type == AS_Q4_1 ? (grid){0, 15, NULL}
                        : type == AS_Q5_0 ? (grid){-16, 15, NULL}
                        : type == AS_Q5_1 ? (grid){0, 31, NULL}
-                                         : (grid){-127, 127, NULL};
+                       : type == AS_Q8_0 ? (grid){-127, 127, NULL}
+                                         : (grid){0, 0, lk_iq4_values};
     if (type == AS_Q4_0)
         search_scales(d, g, codes, starts_q4_0, COUNT(starts_q4_0));
     if (type == AS_Q5_0)
         search_scales(d, g, codes, starts_q5_0, COUNT(starts_q5_0));
     if (type == AS_Q8_0)
         search_scales(d, g, codes, starts_q8_0, COUNT(starts_q8_0));
+    if (type == AS_IQ4_NL)
+        search_scales(d, g, codes, starts_iq4, COUNT(starts_iq4));
     if (type == AS_Q4_1)
         search_offsets(d, m, g, codes, cuts_q4_1, COUNT(cuts_q4_1), 0);
     if (type == AS_Q5_1)
@@ -125,11 +131,13 @@ LK_INLINE void quantize_blocks(const b32_type type, void *dst, groups *g, int n)
         settle_offsets(half_d, half_m, g, codes, d, m);
     else
         settle_scales(half_d, g, codes, d);
+    if (type == AS_IQ4_NL)
+        find_places(g, lk_iq4_values);
     for (int i = 0; i < n; i++) {
-        if (type == AS_Q4_0) {
-            block_q4_0 *b = (block_q4_0 *)dst + i;
+        if (type == AS_Q4_0 || type == AS_IQ4_NL) {
+            block_q4_0 *b = (block_q4_0 *)dst + i; /* and block_iq4_nl */
             b->d = half_d[i];
-            put_nibbles(b->qs, g, i, 8);
+            put_nibbles(b->qs, g, i, type == AS_Q4_0 ? 8 : 0);
         } else if (type == AS_Q4_1) {
             block_q4_1 *b = (block_q4_1 *)dst + i;
             b->d = half_d[i];

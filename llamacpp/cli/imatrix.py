@@ -13,8 +13,8 @@ from llamacpp.errors import InvalidArgumentError
 __all__ = ["add_parser", "run"]
 
 DESCRIPTION = """\
-Measure an importance matrix: run a model over a text, and keep for every column of every matrix the \
-mean square of what it is multiplied with. `llamacpp quantize --imatrix` uses it, and llama.cpp \
+Measure an importance matrix: run a model over a text, and keep for every column of every matrix
+the mean square of what it is multiplied with. `llamacpp quantize --imatrix` uses it, and llama.cpp
 reads it too."""
 EPILOG = """\
 examples:

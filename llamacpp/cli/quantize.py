@@ -35,8 +35,8 @@ examples:
   llamacpp quantize model-f16.gguf model-q3_k_m.gguf Q3_K_M --imatrix model.imatrix.gguf
   llamacpp quantize model-f16.gguf model.gguf Q4_K_M --dry-run
 
-Which matrix gets how many bits follows the rules of llama.cpp for types of these names. Rows that are
-no multiple of 256 get a type of 32-wide blocks. Norms and other small tensors stay as they are.
+Which matrix gets how many bits follows the rules of llama.cpp for types of these names. Rows that
+are no multiple of 256 get a type of 32-wide blocks. Norms and other small tensors stay as they are.
 
 With an importance matrix, errors count by the inputs they are multiplied with: best below 5 bits.
 

@@ -145,4 +145,5 @@ def _input(step: Any, n: int) -> npt.NDArray[np.float32]:
         return x
     weight = np.frombuffer(ffi.buffer(op.norm, 4 * op.k), np.float32)
     mean = np.square(x, dtype=np.float64).mean(axis=1, keepdims=True)
-    return (x / np.sqrt(mean + op.norm_eps) * weight).astype(np.float32)
+    normed: npt.NDArray[np.float32] = (x / np.sqrt(mean + op.norm_eps) * weight).astype(np.float32)
+    return normed

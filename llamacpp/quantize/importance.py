@@ -1,9 +1,10 @@
 """Importance matrices: how much each column of a weight matters, measured on a text.
 
-The output of a product is a sum over columns, of a weight times an input. An error in a weight counts
-by the square of its input, whose mean is kept here for every column. The file format is llama.cpp's:
-a GGUF file with, for each weight NAME, the tensors NAME.in_sum2 (columns, matrices), sums of squares,
-and NAME.counts (1, matrices), the tokens that were added up; or the older `.dat`, which is read.
+The output of a product is a sum over columns, of a weight times an input. An error in a weight
+counts by the square of its input, whose mean is kept here for every column. The file format is that
+of llama.cpp: GGUF with, for each weight NAME, the tensors NAME.in_sum2 (columns, matrices), sums of
+squares, and NAME.counts (1, matrices), the tokens that were added up; or the older `.dat`, which is
+read only.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ FILE_TYPE_NUMBERS = {name: number for number, name in FILE_TYPES.items()}
 FLOATS = (T.F32, T.F16, T.BF16)
 # Where rows are no multiple of a type's block: the type of 32-wide blocks of as many bits.
 _FALLBACK = {
-    T.Q2_K: T.IQ4_NL, T.Q3_K: T.IQ4_NL, T.IQ4_XS: T.IQ4_NL, T.Q4_K: T.Q5_0, T.Q5_K: T.Q5_1,
-    T.Q6_K: T.Q8_0,
+    T.Q2_K: T.Q4_0, T.Q3_K: T.Q4_0, T.Q4_K: T.Q5_0, T.Q5_K: T.Q5_1, T.Q6_K: T.Q8_0,
+    T.IQ4_XS: T.IQ4_NL,
 }  # fmt: skip
 # Matrices that are small, and matter: norms, routers, convolutions, positions, decays.
 _KEPT = re.compile(
@@ -98,7 +98,9 @@ class Chooser:
         n_head = _first(metadata, key + "attention.head_count", 1)
         n_kv = _first(metadata, key + "attention.head_count_kv", n_head)
         self.n_gqa = n_head // n_kv if n_kv else 0
-        self.is_70b = self.n_layer == 80 and self.architecture in ("llama", "qwen2") and n_head != n_kv
+        self.is_70b = (
+            self.n_layer == 80 and self.architecture in ("llama", "qwen2") and n_head != n_kv
+        )
         self.output = "output.weight" if "output.weight" in names else "token_embd.weight"
         self._values = _ranks(names, ".attn_v.weight")
         self._n_values = sum(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from llamacpp import ops
@@ -76,8 +77,8 @@ def plan_model(
         allow_requantize: take matrices that are quantised already.
 
     Raises:
-        InvalidArgumentError: there is no such mix; the model is quantised already; or the importance
-            matrix is that of another model.
+        InvalidArgumentError: there is no such mix; the model is quantised already; or the
+            importance matrix is that of another model.
         UnsupportedError: a matrix is, or would be, of a type that is not supported.
     """
     if mix not in MIXES:
@@ -140,9 +141,8 @@ def quantize_model(
             file, mix, importance=importance, output_type=output_type,
             allow_requantize=allow_requantize,
         )  # fmt: skip
-        if os.path.exists(target) and any(
-            os.path.samefile(part.mapping.path, target) for part in file.parts
-        ):
+        path = Path(target)
+        if path.exists() and any(path.samefile(part.mapping.path) for part in file.parts):
             raise InvalidArgumentError(f"{target} is the model itself: write to another name")
         with GGUFWriter(target, alignment=file.alignment, overwrite=overwrite) as writer:
             _add_metadata(writer, file, mix, importance)
