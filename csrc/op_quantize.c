@@ -8,7 +8,8 @@
 #include "pool.h"
 #include "scratch.h"
 
-#define PIECE_ELEMENTS 16384 /* rows that a thread takes at once; blocks cost far more than that */
+#define PIECE_ELEMENTS 16384 /* rows that a thread takes at once; blocks cost far more than that   \
+                              */
 
 typedef struct {
     const lk_matrix *src;
@@ -121,6 +122,9 @@ int lk_quantize_rows(const lk_matrix *src, int k, int type, const float *importa
     int32_t block, bytes, dst_block, dst_bytes;
     size_t stride = 0;
     if (lk_type_block(src->type, &block, &bytes) || lk_type_block(type, &dst_block, &dst_bytes))
+        return LK_ERR_UNSUPPORTED;
+    const int is_float = type == LK_F32 || type == LK_F16 || type == LK_BF16;
+    if (!is_float && quantize_slot(type) < 0)
         return LK_ERR_UNSUPPORTED;
     if (k < 1 || k % block || k % dst_block || src->n_rows < 1 || work->n_threads < 1 ||
         work->n_threads > LK_MAX_THREADS || src->row_bytes != (int64_t)k / block * bytes)

@@ -84,7 +84,7 @@ LK_INLINE float mean_square(const float *x, int k) {
 /*
  * Lays out the groups that begin at x, as many as there are of 16; the others are zero. Squared
  * errors weigh importance * sqrt(sigma2 + x^2), sigma2 being the mean square of the row: what a
- * column's inputs amplify, and large values somewhat more. Without importance all weigh the same.
+ * column's inputs amplify, and large values somewhat more: what a model says changes less so.
  */
 LK_INLINE void load_groups(groups *g, const float *x, const float *importance, float sigma2,
                            int n_groups) {
@@ -95,8 +95,6 @@ LK_INLINE void load_groups(groups *g, const float *x, const float *importance, f
             g->x[j][lane] = there ? x[lane * n + j] : 0.0f;
             g->w[j][lane] = !there ? 0.0f : importance ? importance[lane * n + j] : 1.0f;
         }
-    if (!importance)
-        return;
     for (int j = 0; j < n; j++)
         for (int c = 0; c < GROUPS; c += LANES) {
             const vec v = v_load(&g->x[j][c]);
@@ -241,8 +239,8 @@ LK_INLINE void search_offsets(float d[GROUPS], float m[GROUPS], const groups *g,
         const vec whole = v_div(range, v_all(codes.hi));
         fit best = pass_offset(g, c, codes, whole, low, at_most_zero);
         for (int i = 0; i < n_cuts * n_cuts; i++) {
-            const vec bottom = v_all(cuts[i / n_cuts]), left = v_all(1.0f - cuts[i / n_cuts] -
-                                                                     cuts[i % n_cuts]);
+            const vec bottom = v_all(cuts[i / n_cuts]),
+                      left = v_all(1.0f - cuts[i / n_cuts] - cuts[i % n_cuts]);
             best = better(best, pass_offset(g, c, codes, v_mul(whole, left),
                                             v_add(low, v_mul(range, bottom)), at_most_zero));
         }

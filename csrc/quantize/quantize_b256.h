@@ -1,18 +1,18 @@
 /*
- * Encoders of the K-quants and IQ4_XS (blocks.h). First every group gets its best scale (and offset) in
- * floats; then the super-block's half float d (and dmin) and the groups' whole numbers sc (and mn),
- * x ~ d sc q - dmin mn, are chosen together by coordinate descent on the weighted squared error:
- * each sc (and mn) with the neighbours of what it is, all with codes rounded anew; then d (and
- * dmin) by least squares over the super-block, for as long as the error falls. Include it after
- * quantize_b32.h.
+ * Encoders of the K-quants and IQ4_XS (blocks.h). First every group gets its best scale (and
+ * offset) in floats; then the super-block's half float d (and dmin) and the groups' whole numbers
+ * sc (and mn), x ~ d sc q - dmin mn, are chosen together by coordinate descent on the weighted
+ * squared error: each sc (and mn) with the neighbours of what it is, all with codes rounded anew;
+ * then d (and dmin) by least squares over the super-block, for as long as the error falls. Include
+ * it after quantize_b32.h.
  */
 #ifndef QUANTIZE_B256_H
 #define QUANTIZE_B256_H
 
 #include <math.h>
 
-static const float starts_q3_K[] = {-4.0f, -3.7f, -3.4f, -3.1f, -2.8f, -4.4f, -2.5f, -2.2f, 3.0f,
-                                    3.4f,  2.7f,  2.4f,  2.1f,  -4.8f, 3.8f,  1.8f};
+static const float starts_q3_K[] = {-4.0f, -3.7f, -3.4f, -3.1f, -2.8f, -4.4f, -2.5f, -2.2f,
+                                    3.0f,  3.4f,  2.7f,  2.4f,  2.1f,  -4.8f, 3.8f,  1.8f};
 static const float starts_q6_K[] = {-32.0f, -31.6f, -31.2f, -30.8f, -30.4f, -30.0f,
                                     -32.5f, -29.5f, 31.0f,  30.6f,  30.2f,  29.8f};
 static const float cuts_q2_K[] = {-0.04f, 0.0f, 0.06f, 0.12f, 0.18f, 0.24f};
@@ -21,9 +21,9 @@ static const float cuts_q2_K[] = {-0.04f, 0.0f, 0.06f, 0.12f, 0.18f, 0.24f};
 /* How the groups of a type share what. */
 typedef struct {
     grid codes;
-    int n;                /* elements of a group */
-    int sc_min, sc_max;   /* of the whole numbers */
-    int has_offset;       /* mn: 0..sc_max */
+    int n;              /* elements of a group */
+    int sc_min, sc_max; /* of the whole numbers */
+    int has_offset;     /* mn: 0..sc_max */
 } k_layout;
 
 /* Of one super-block: x ~ d sc q - dmin mn. */
@@ -33,7 +33,8 @@ typedef struct {
     float error;
 } super;
 
-/* ---- scales of the super-block ---------------------------------------------------------------- */
+/* ---- scales of the super-block ----------------------------------------------------------------
+ */
 
 /* Half floats d and dmin of 16 lanes, each that of its super-block. */
 LK_INLINE void spread(float d[GROUPS], float dmin[GROUPS], const super *s, int per) {
@@ -137,7 +138,7 @@ LK_INLINE void fit_super(super *s, const k_sums *t, int from, int per, const int
 }
 
 LK_INLINE float whole(float v, int low, int high) {
-    const float bounded = v < (float)low ? (float)low : v > (float)high ? (float)high : v;
+    const float bounded = v<(float)low ? (float)low : v>(float) high ? (float)high : v;
     return bounded + 0x1.8p23f - 0x1.8p23f; /* to the nearest */
 }
 
@@ -157,8 +158,7 @@ LK_INLINE void start_super(super *s, const float *d, const float *m, const k_lay
     for (int i = 0; i < per; i++) {
         const float sc = step != 0.0f ? whole(d[i] / step, l.sc_min, l.sc_max) : 0.0f;
         s->sc[i] = sc;
-        s->mn[i] = l.has_offset && step_min > 0.0f ? whole(-m[i] / step_min, 0, l.sc_max)
-                                                   : 0.0f;
+        s->mn[i] = l.has_offset && step_min > 0.0f ? whole(-m[i] / step_min, 0, l.sc_max) : 0.0f;
     }
 }
 

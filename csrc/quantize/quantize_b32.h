@@ -10,13 +10,12 @@
 #include "../lk.h"
 
 /* Codes that the value of largest size may get at first: beyond the grid it is cut off. */
-static const float starts_q4_0[] = {-8.0f, -8.4f, -7.6f, -7.2f, -6.8f, -6.4f, -8.8f, -9.2f,
-                                    7.0f,  7.4f,  7.8f,  6.6f,  8.2f,  -9.7f, 6.2f,  8.8f};
+static const float starts_q4_0[] = {-8.0f, -8.4f, -7.6f, -7.2f, -6.8f, -6.4f,
+                                    -8.8f, 7.0f,  7.4f,  7.8f,  6.6f,  8.2f};
 static const float starts_q5_0[] = {-16.0f, -16.4f, -15.6f, -15.2f, -14.8f, -14.4f,
-                                    -16.9f, -17.4f, -14.0f, -18.0f, 15.0f,  15.4f,
-                                    14.6f,  14.2f,  15.9f,  16.4f};
-static const float starts_q8_0[] = {127.0f, 126.6f, 126.2f, 125.8f, 125.4f, 125.0f,
-                                    124.6f, 124.2f, 123.8f, 123.4f, 123.0f, 122.5f};
+                                    -16.9f, 15.0f,  15.4f,  14.6f,  14.2f,  15.9f};
+static const float starts_q8_0[] = {127.0f, 126.6f, 126.2f, 125.8f, 125.4f,
+                                    125.0f, 124.6f, 124.2f, 123.8f, 123.4f};
 static const float starts_iq4[] = {-127.0f, -120.0f, -113.0f, -106.0f, -134.0f, -141.0f,
                                    -99.0f,  -92.0f,  113.0f,  107.0f,  101.0f,  95.0f,
                                    120.0f,  127.0f,  89.0f,   83.0f};

@@ -39,8 +39,8 @@ def encode(
         kind: the type wanted; rows must be whole blocks of it.
         work: how many threads to use, and their scratch.
         importance: float32 (matrices, columns), not negative: the mean square of each column's
-            input, for each matrix of the tensor. A squared error weighs
-            ``importance * sqrt(mean(x^2) + x^2)``, x being the row; by default, all weigh the same.
+            input, for each matrix of the tensor; by default 1. A squared error weighs
+            ``importance * sqrt(mean(x^2) + x^2)``, x being the row.
 
     Yields:
         The encoded bytes; each piece is valid until the next.

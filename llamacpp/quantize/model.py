@@ -141,9 +141,7 @@ def quantize_model(
             file, mix, importance=importance, output_type=output_type,
             allow_requantize=allow_requantize,
         )  # fmt: skip
-        path = Path(target)
-        if path.exists() and any(path.samefile(part.mapping.path) for part in file.parts):
-            raise InvalidArgumentError(f"{target} is the model itself: write to another name")
+        _check_target(file, Path(target))
         with GGUFWriter(target, alignment=file.alignment, overwrite=overwrite) as writer:
             _add_metadata(writer, file, mix, importance)
             for planned in plan.tensors:
@@ -160,6 +158,11 @@ def quantize_model(
             progress(total, total)
             file.check_unchanged()
     return plan
+
+
+def _check_target(file: ModelFile, target: Path) -> None:
+    if target.exists() and any(target.samefile(part.mapping.path) for part in file.parts):
+        raise InvalidArgumentError(f"{target} is the model itself: write to another name")
 
 
 def _check(file: ModelFile, tensor: Tensor, kind: GGMLType, allow_requantize: bool) -> None:

@@ -130,7 +130,7 @@ def test_the_older_format_is_read(tmp_path: Path) -> None:
         (dat(n_calls=-1), "negative"),
         (dat(tail=b"\x01"), "cut short"),
         (dat(tail=struct.pack("<ii", 1, 1 << 30)), "cut short"),
-        (b"GGUF" + bytes(60), ""),
+        (b"GGUF" + bytes(60), "i.dat"),
     ],
 )
 def test_hostile_files_are_refused(content: bytes, message: str, tmp_path: Path) -> None:

@@ -43,7 +43,10 @@ def test_every_mix_makes_a_file_that_runs(mix: str, source: Path, tmp_path: Path
         assert after.metadata.integer("general.quantization_version") == 2
         for key in before.metadata:
             if key not in ("general.file_type", "general.quantization_version"):
-                assert after.metadata.raw(key) == before.metadata.raw(key)
+                values = [file.metadata[key] for file in (before, after)]
+                if not isinstance(values[0], (int, float, str)):
+                    values = [list(value) for value in values]
+                assert values[0] == values[1]
                 assert after.metadata.type_of(key) == before.metadata.type_of(key)
         norms = [n for n in after.tensors if "norm" in n]
         assert norms
@@ -101,9 +104,11 @@ def test_quantised_models_are_refused_unless_allowed(source: Path, tmp_path: Pat
         quantize_model(tmp_path / "q8.gguf", tmp_path / "q4.gguf", "Q4_0")
     quantize_model(tmp_path / "q8.gguf", tmp_path / "q4.gguf", "Q4_0", allow_requantize=True)
     quantize_model(source, tmp_path / "straight.gguf", "Q4_0")
-    twice, once = (ReferenceModel(tmp_path / n).w for n in ("q4.gguf", "straight.gguf"))
-    name = "blk.1.ffn_up.weight"
-    assert nmse(twice[name], once[name]) < 1e-3
+    twice, once, exact = (
+        ReferenceModel(path).w["blk.1.ffn_up.weight"]
+        for path in (tmp_path / "q4.gguf", tmp_path / "straight.gguf", source)
+    )
+    assert nmse(once, exact) < nmse(twice, exact) < 1.05 * nmse(once, exact)
     quantize_model(tmp_path / "q8.gguf", tmp_path / "same.gguf", "Q8_0")  # nothing to encode anew
     a, b = (ReferenceModel(tmp_path / n).w for n in ("q8.gguf", "same.gguf"))
     assert all((a[name] == b[name]).all() for name in a)

@@ -96,7 +96,12 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, tu
 @pytest.mark.parametrize("kind", BLOCK_TYPES, ids=lambda t: t.name)
 def test_errors_are_no_larger_than_llama_cpps(kind: GGMLType, compared: dict) -> None:
     errors = compared[kind.name]
-    _table.append((f"{kind.name:6}", *(f"{n} {a:.3g} {a / b:.3f}" for n, (a, b) in errors.items())))
+    _table.append(
+        (
+            f"{kind.name:6}",
+            *(f"{n} {a:.3g} {a / b if b else 1:.4f}" for n, (a, b) in errors.items()),
+        )
+    )
     worse = {name: pair for name, pair in errors.items() if pair[0] > MARGIN * pair[1]}
     assert not worse
 

@@ -2,7 +2,7 @@
 #include "weights.h"
 
 typedef enum { EVEN, HEAVY, ONE_SIDED, CONSTANT, ZERO, SMALL, LARGE, N_KINDS } kind;
-static const char *const kind_names[N_KINDS] = {"even",  "heavy-tailed", "one-sided", "constant",
+static const char *const kind_names[N_KINDS] = {"even", "heavy-tailed", "one-sided", "constant",
                                                 "zero", "small",        "large"};
 
 static float value_of(kind k) {
