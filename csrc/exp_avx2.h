@@ -35,6 +35,14 @@ LK_INLINE __m256 lk_exp_f32x8(__m256 x) {
     return _mm256_mul_ps(p, lk_exp2_i32x8(_mm256_sub_epi32(whole, half)));
 }
 
+/* cap tanh(x / cap) = cap - 2 cap / (exp(2 x / cap) + 1). */
+LK_INLINE __m256 lk_softcap_f32x8(__m256 x, float cap) {
+    const __m256 e = lk_exp_f32x8(_mm256_mul_ps(x, _mm256_set1_ps(2.0f / cap)));
+    const __m256 part =
+        _mm256_div_ps(_mm256_set1_ps(2.0f * cap), _mm256_add_ps(e, _mm256_set1_ps(1.0f)));
+    return _mm256_sub_ps(_mm256_set1_ps(cap), part);
+}
+
 LK_END
 #endif
 #endif

@@ -29,6 +29,14 @@ LK_INLINE __m512 lk_exp_f32x16(__m512 x) {
     return _mm512_scalef_ps(_mm512_add_ps(p, _mm512_set1_ps(1.0f)), n);
 }
 
+/* cap tanh(x / cap) = cap - 2 cap / (exp(2 x / cap) + 1). */
+LK_INLINE __m512 lk_softcap_f32x16(__m512 x, float cap) {
+    const __m512 e = lk_exp_f32x16(_mm512_mul_ps(x, _mm512_set1_ps(2.0f / cap)));
+    const __m512 part =
+        _mm512_div_ps(_mm512_set1_ps(2.0f * cap), _mm512_add_ps(e, _mm512_set1_ps(1.0f)));
+    return _mm512_sub_ps(_mm512_set1_ps(cap), part);
+}
+
 LK_END
 #endif
 #endif

@@ -144,7 +144,9 @@ LK_INLINE size_t lk_value_row_bytes(int type, int dim) {
  * attn_TYPE: one tile of up to 64 positions for n_q queries of one KV head (grouped heads, and in a
  * prompt several tokens of them), flash style: the running maximum m, sum l and weighted sum
  * acc are updated in place. Start: m = -inf, l = 0, acc = 0; the caller divides acc by l.
- * Query i sees the first n_seen[i] (0..n_pos) positions of the tile.
+ * Query i sees positions n_skipped[i] .. n_seen[i] - 1 of the tile (both 0..n_pos): none, if the
+ * first number is not the smaller. Its scores s become softcap * tanh(s / softcap), unless that
+ * is 0.
  */
 #define LK_ATTN_TILE 64
 typedef struct {
@@ -152,14 +154,16 @@ typedef struct {
     const void *k;         /* the key blocks of n_pos positions, all 16 of the last one readable */
     const void *v;         /* n_pos rows of values */
     const int32_t *n_seen; /* (n_q) */
-    float *m;              /* (n_q) */
-    float *l;              /* (n_q) */
-    float *acc;            /* (n_q, head_dim_v) contiguous */
+    const int32_t *n_skipped; /* (n_q) */
+    float *m;                 /* (n_q) */
+    float *l;                 /* (n_q) */
+    float *acc;               /* (n_q, head_dim_v) contiguous */
     ptrdiff_t q_stride;
     int32_t n_q;
     int32_t n_pos;
     int32_t head_dim_k;
     int32_t head_dim_v;
+    float softcap;
 } lk_attn_tile;
 typedef void (*lk_attn_fn)(const lk_attn_tile *tile);
 
@@ -172,10 +176,17 @@ typedef void (*lk_quantize_fn)(void *dst, const float *x, const float *importanc
 
 /* rmsnorm: y = w x / sqrt(mean(x^2) + eps); w may be NULL (ones); y may be x. */
 typedef void (*lk_rmsnorm_fn)(float *y, const float *x, const float *w, int n, float eps);
+/* layernorm: y = w (x - mean(x)) / sqrt(var(x) + eps) + b; b may be NULL (zeros); y may be x. */
+typedef void (*lk_layernorm_fn)(float *y, const float *x, const float *w, const float *b, int n,
+                                float eps);
 /* rope_*: rotate the first n_rot of a head in place; cs holds n_rot / 2 pairs (cos, sin). */
 typedef void (*lk_rope_fn)(float *x, const float *cs, int n_rot);
 /* swiglu: y = silu(gate) * up; y may be gate. */
 typedef void (*lk_swiglu_fn)(float *y, const float *gate, const float *up, int n);
+/* geglu: y = gelu(gate) * up, gelu's tanh approximation; up may be NULL (ones); y may be gate. */
+typedef void (*lk_geglu_fn)(float *y, const float *gate, const float *up, int n);
+/* softcap: x = cap * tanh(x / cap), to 2^-20 cap; cap > 0. */
+typedef void (*lk_softcap_fn)(float *x, int n, float cap);
 /* f32_to_f16: round to nearest even, overflow to infinity, NaN stays NaN. f16_to_f32: exact. */
 typedef void (*lk_f32_to_f16_fn)(uint16_t *y, const float *x, int n);
 typedef void (*lk_f16_to_f32_fn)(float *y, const uint16_t *x, int n);

@@ -80,7 +80,22 @@ typedef struct {
     int32_t n_threads; /* 1..256 */
 } lk_work;
 
-/* ---- op_linear: y = epilogue(W rmsnorm(x) + b) ------------------------------------------- */
+/* ---- norms -------------------------------------------------------------------------------- */
+
+enum lk_norm_kind {
+    LK_NORM_NONE = 0,
+    LK_NORM_RMS = 1,  /* w x / sqrt(mean(x^2) + eps) */
+    LK_NORM_LAYER = 2 /* w (x - mean(x)) / sqrt(var(x) + eps) + b */
+};
+
+typedef struct {
+    const float *weight;
+    const float *bias; /* LK_NORM_LAYER: or NULL */
+    float eps;
+    int32_t kind; /* lk_norm_kind; all zeros: no norm */
+} lk_norm;
+
+/* ---- op_linear: y = epilogue(W norm(x) + b) ----------------------------------------------- */
 
 typedef struct {
     const void *data;  /* n_rows rows of k weights, contiguous blocks, any alignment */
@@ -91,15 +106,16 @@ typedef struct {
 } lk_matrix;
 
 enum lk_epilogue {
-    LK_STORE = 0, /* y_i = W_i x */
-    LK_ADD = 1,   /* y_i += W_i x: the residual stream */
-    LK_SWIGLU = 2 /* y_0 = silu(W_0 x) * (W_1 x): gate and up of equal shape */
+    LK_STORE = 0,  /* y_i = W_i x */
+    LK_ADD = 1,    /* y_0 += W_0 x: the residual stream */
+    LK_SWIGLU = 2, /* y_0 = silu(W_0 x) * (W_1 x): gate and up of equal shape */
+    LK_GEGLU = 3,  /* y_0 = gelu(W_0 x) * (W_1 x), the same with gelu's tanh approximation */
+    LK_GELU = 4    /* y_0 = gelu(W_0 x) */
 };
 
 typedef struct {
-    lk_matrix w[3];    /* the matrices that share this input */
-    const float *norm; /* (k) RMSNorm weight applied to x first, or NULL */
-    float norm_eps;
+    lk_matrix w[3]; /* the matrices that share this input */
+    lk_norm norm;   /* (k) applied to x first */
     int32_t n_w;
     int32_t k;        /* input features */
     int32_t epilogue; /* lk_epilogue */
@@ -111,7 +127,19 @@ size_t lk_linear_scratch(const lk_linear *op, int n_tokens, int n_threads);
 int lk_linear_run(const lk_linear *op, const float *x, float *const *y, int n_tokens,
                   const lk_work *work);
 
-/* ---- op_attention: rotate q and k, append to the cache, attend causally ------------------- */
+/* ---- op_residual: what a part gives, into the residual stream ------------------------------ */
+
+typedef struct {
+    lk_norm norm; /* (n) applied to y first */
+    int32_t n;
+    float scale;
+} lk_residual;
+
+int lk_residual_check(const lk_residual *op);
+/* x (n_tokens, n) += scale * norm(y (n_tokens, n)); y is overwritten. */
+int lk_residual_run(const lk_residual *op, float *y, float *x, int n_tokens, const lk_work *work);
+
+/* ---- op_attention: norm and rotate q and k, append to the cache, attend causally ----------- */
 
 enum lk_rope_kind {
     LK_ROPE_NONE = 0,
@@ -128,8 +156,12 @@ typedef struct {
     int32_t rope_kind;
     int32_t cache_type; /* LK_F32, LK_F16, or LK_Q8_0 for head sizes that are multiples of 32 */
     int32_t n_seq;
-    int64_t n_ctx; /* positions a sequence can hold */
+    int64_t n_ctx;     /* positions a sequence can hold */
+    int32_t window;    /* how many positions a token sees, its own included; 0: all before it */
+    int32_t norm_rows; /* norms go over 0: each head alone, 1: all heads of a token together */
+    lk_norm q_norm, k_norm;
     float scale;   /* applied to q k^T */
+    float softcap; /* then each score s is softcap * tanh(s / softcap); 0: not */
 } lk_attention;
 
 enum { LK_MAX_HEAD_DIM = 1024 };
@@ -139,11 +171,11 @@ size_t lk_cache_keys(int cache_type, int head_dim, int64_t n_pos);
 size_t lk_cache_values(int cache_type, int head_dim, int64_t n_pos);
 size_t lk_attention_scratch(const lk_attention *op, int n_tokens, int n_threads);
 /*
- * q (n_tokens, n_head, head_dim_k) and k (n_tokens, n_kv_head, head_dim_k) are rotated in place;
- * v (n_tokens, n_kv_head, head_dim_v); out (n_tokens, n_head, head_dim_v).
+ * q (n_tokens, n_head, head_dim_k) and k (n_tokens, n_kv_head, head_dim_k) are normalised and
+ * rotated in place; v (n_tokens, n_kv_head, head_dim_v); out (n_tokens, n_head, head_dim_v).
  * k_cache (n_seq, n_kv_head) of lk_cache_keys(..., n_ctx) bytes each, v_cache likewise; angles
  * (n_tokens, n_rot/2, 2) holds (cos, sin). Token t is position pos[t] of sequence seq[t] and sees
- * positions 0..pos[t].
+ * positions 0..pos[t], or the last `window` of them.
  */
 int lk_attention_run(const lk_attention *op, float *q, float *k, const float *v, float *out,
                      void *k_cache, void *v_cache, const float *angles, const int32_t *pos,
@@ -154,10 +186,10 @@ int lk_rope_angles(float *angles, const int32_t *pos, int n_tokens, const double
 
 /* ---- op_block: ops that follow each other, in one call ------------------------------------ */
 
-enum lk_step_kind { LK_STEP_LINEAR = 0, LK_STEP_ATTENTION = 1 };
+enum lk_step_kind { LK_STEP_LINEAR = 0, LK_STEP_ATTENTION = 1, LK_STEP_RESIDUAL = 2 };
 
 typedef struct {
-    int32_t kind; /* lk_step_kind: which of the two it is */
+    int32_t kind; /* lk_step_kind: which of these it is */
     struct {
         const lk_linear *op;
         const float *x;
@@ -169,11 +201,15 @@ typedef struct {
         const float *v;
         float *out;
         void *k_cache, *v_cache;
+        const float *angles;
     } attention; /* arguments of lk_attention_run */
+    struct {
+        const lk_residual *op;
+        float *y, *x;
+    } residual; /* arguments of lk_residual_run */
 } lk_step;
 
 typedef struct {
-    const float *angles;
     const int32_t *pos, *seq;
     int32_t n_tokens;
 } lk_batch;
@@ -206,6 +242,12 @@ size_t lk_quantize_scratch(int k, int n_threads);
  */
 int lk_quantize_rows(const lk_matrix *src, int k, int type, const float *importance, void *dst,
                      const lk_work *work, int64_t *bad);
+
+/* ---- op_values: arithmetic on n values, in place ------------------------------------------- */
+
+int lk_scale(float *x, int64_t n, float scale);  /* x *= scale */
+int lk_add(float *x, const float *y, int64_t n); /* x += y */
+int lk_softcap(float *x, int64_t n, float cap);  /* x = cap * tanh(x / cap), cap > 0 */
 
 /* ---- op_sample: what sampling asks of a row of logits -------------------------------------- */
 
@@ -271,11 +313,33 @@ struct lk_strings {
 /* Pre-tokenizers: how a text is cut into words before merges apply. */
 enum lk_pretok {
     LK_PRETOK_DEFAULT = 0,
-    LK_PRETOK_GPT2 = 1,
-    LK_PRETOK_LLAMA3 = 2,
-    LK_PRETOK_QWEN2 = 3,
-    LK_PRETOK_SMOLLM = 4,
-    LK_N_PRETOKS = 5
+    LK_PRETOK_FALCON = 1,
+    LK_PRETOK_GPT2 = 2,
+    LK_PRETOK_SMOLLM = 3,
+    LK_PRETOK_CHAMELEON = 4,
+    LK_PRETOK_LLAMA3 = 5,
+    LK_PRETOK_MINICPM5 = 6,
+    LK_PRETOK_JAIS2 = 7,
+    LK_PRETOK_QWEN2 = 8,
+    LK_PRETOK_LAGUNA = 9,
+    LK_PRETOK_QWEN35 = 10,
+    LK_PRETOK_UFAKZEKA = 11,
+    LK_PRETOK_SEED_CODER = 12,
+    LK_PRETOK_EXAONE_MOE = 13,
+    LK_PRETOK_GPT4O = 14,
+    LK_PRETOK_TINY_AYA = 15,
+    LK_PRETOK_YOUTU = 16,
+    LK_PRETOK_TEKKEN = 17,
+    LK_PRETOK_KIMI_K2 = 18,
+    LK_PRETOK_DEEPSEEK_LLM = 19,
+    LK_PRETOK_DEEPSEEK_CODER = 20,
+    LK_PRETOK_DEEPSEEK_V3 = 21,
+    LK_PRETOK_SPARK = 22,
+    LK_PRETOK_AFMOE = 23,
+    LK_PRETOK_BLOOM = 24,
+    LK_PRETOK_VIKING = 25,
+    LK_PRETOK_SUPERBPE = 26,
+    LK_N_PRETOKS = 27
 };
 
 struct lk_bpe_options {

@@ -111,7 +111,14 @@ LK_INLINE float32x4_t neon_exp(float32x4_t x) {
     return vmulq_f32(p, vreinterpretq_f32_s32(second));
 }
 
-/* The same for one value: the tails of float loops round as their bodies do. */
+/* cap tanh(x / cap) = cap - 2 cap / (exp(2 x / cap) + 1). */
+LK_INLINE float32x4_t neon_softcap(float32x4_t x, float cap) {
+    const float32x4_t e = neon_exp(vmulq_n_f32(x, 2.0f / cap));
+    return vsubq_f32(vdupq_n_f32(cap),
+                     vdivq_f32(vdupq_n_f32(2.0f * cap), vaddq_f32(e, vdupq_n_f32(1.0f))));
+}
+
+/* exp of one value: the tails of float loops round as their bodies do. */
 LK_INLINE float neon_exp_one(float x) {
     return vgetq_lane_f32(neon_exp(vdupq_n_f32(x)), 0);
 }

@@ -1,21 +1,22 @@
 /*
  * Causal attention of one layer over its KV cache.
  *
- * Phase 1: rotate q and k (RoPE), scale q, append k and v to the cache.
+ * Phase 1: normalise and rotate q and k (RoPE), scale q, append k and v to the cache.
  * Phase 2: tasks of (block of tokens, KV head): the heads that share a KV head, for a few tokens of
  *          one sequence, go through its keys and values together, tile by tile (flash attention).
  * Phase 3: only if phase 2 split long contexts over threads: merge the parts.
  *
  * Positions are processed in chunks of POSITIONS_PER_CHUNK, each from a fresh state, merged in
  * order. So the sums are the same whether one thread went through all chunks or several shared
- * them, and whether a token came alone or in a prompt.
+ * them, and whether a token came alone or in a prompt. With a window, chunks and tiles lie where
+ * they do without; those that nobody sees are passed over.
  */
 #include <math.h>
 #include <string.h>
 
 #include "blocks.h"
 #include "half.h"
-#include "kernels.h"
+#include "norm.h"
 #include "pool.h"
 #include "scratch.h"
 
@@ -37,11 +38,11 @@ typedef struct {
 
 typedef struct {
     int n_threads;
-    int group;                           /* query heads per KV head */
-    int max_q;                           /* queries of a block */
-    size_t state;                        /* bytes of a flash state of max_q queries */
-    size_t blocks, parts;                /* offsets of shared parts */
-    size_t q, n_seen, total, chunk, own; /* offsets in a thread's own part, and its size */
+    int group;                                      /* query heads per KV head */
+    int max_q;                                      /* queries of a block */
+    size_t state;                                   /* bytes of a flash state of max_q queries */
+    size_t blocks, parts;                           /* offsets of shared parts */
+    size_t q, n_seen, n_skipped, total, chunk, own; /* offsets in a thread's part, and its size */
     size_t threads, all; /* where the threads' parts begin, and the end of everything */
 } layout;
 
@@ -77,6 +78,7 @@ static layout lay_out(const lk_attention *op, int n_tokens, int n_threads) {
     at = 0;
     l.q = lk_reserve(&at, (size_t)l.max_q * op->head_dim_k * sizeof(float));
     l.n_seen = lk_reserve(&at, l.max_q * sizeof(int32_t));
+    l.n_skipped = lk_reserve(&at, l.max_q * sizeof(int32_t));
     l.total = lk_reserve(&at, l.state);
     l.chunk = lk_reserve(&at, l.state);
     l.own = at;
@@ -88,7 +90,8 @@ int lk_attention_check(const lk_attention *op) {
     if (op->n_head < 1 || op->n_kv_head < 1 || op->n_head % op->n_kv_head || op->head_dim_k < 1 ||
         op->head_dim_v < 1 || op->n_seq < 1 || op->n_ctx < 1 || op->n_ctx > INT32_MAX ||
         op->rope_kind < LK_ROPE_NONE || op->rope_kind > LK_ROPE_HALF || op->n_rot < 0 ||
-        op->n_rot % 2 || op->n_rot > op->head_dim_k)
+        op->n_rot % 2 || op->n_rot > op->head_dim_k || op->window < 0 || !(op->softcap >= 0) ||
+        !lk_norm_is_valid(&op->q_norm) || !lk_norm_is_valid(&op->k_norm))
         return LK_ERR_ARGUMENT;
     if (op->head_dim_k > LK_MAX_HEAD_DIM || op->head_dim_v > LK_MAX_HEAD_DIM)
         return LK_ERR_UNSUPPORTED;
@@ -188,6 +191,13 @@ static void store_value(const lk_attention *op, char *values, const float *v, in
     }
 }
 
+/* Norms of the heads of one token, each alone or all together. */
+static void normalise_heads(const lk_attention *op, const lk_norm *norm, float *x, int n_head) {
+    const int n = op->norm_rows ? n_head * op->head_dim_k : op->head_dim_k;
+    for (float *end = x + n_head * op->head_dim_k; x < end; x += n)
+        lk_normalise(norm, x, x, n);
+}
+
 static void append_token(const run_state *s, int t) {
     const lk_attention *op = s->op;
     const float *cs = s->angles + (ptrdiff_t)t * op->n_rot;
@@ -195,6 +205,8 @@ static void append_token(const run_state *s, int t) {
     float *q = s->q + (ptrdiff_t)t * op->n_head * dim;
     float *k = s->k + (ptrdiff_t)t * op->n_kv_head * dim;
     const float *v = s->v + (ptrdiff_t)t * op->n_kv_head * op->head_dim_v;
+    normalise_heads(op, &op->q_norm, q, op->n_head);
+    normalise_heads(op, &op->k_norm, k, op->n_kv_head);
     if (op->rope_kind != LK_ROPE_NONE) {
         lk_rope_fn rope = op->rope_kind == LK_ROPE_ADJACENT ? LK_CALL(lk_rope_fn, rope_adjacent)
                                                             : LK_CALL(lk_rope_fn, rope_half);
@@ -223,9 +235,27 @@ static void append(void *arg, int thread, int n_threads) {
 
 /* ---- phase 2 ------------------------------------------------------------------------------ */
 
-/* Positions that a block's last token sees. */
+/* The first position that a token sees. */
+static int64_t first_seen(const run_state *s, int token) {
+    const int64_t before = (int64_t)s->pos[token] + 1 - s->op->window;
+    return s->op->window && before > 0 ? before : 0;
+}
+
+/* The end of what a block's last token sees. */
 static int64_t positions(const run_state *s, token_block b) {
     return (int64_t)s->pos[b.first + b.n - 1] + 1;
+}
+
+/* The chunks that a block sees something of. */
+static int first_chunk(const run_state *s, token_block b) {
+    return (int)(first_seen(s, b.first) / POSITIONS_PER_CHUNK);
+}
+static int last_chunk(const run_state *s, token_block b) {
+    return (int)((positions(s, b) - 1) / POSITIONS_PER_CHUNK);
+}
+
+static int32_t within(int64_t position, int n_pos) {
+    return position < 0 ? 0 : position < n_pos ? (int32_t)position : n_pos;
 }
 
 /* One chunk of positions for one block and KV head, into a fresh state. */
@@ -238,24 +268,30 @@ static void attend_chunk(const run_state *s, token_block block, int head, int ch
     size_t value_bytes = lk_value_row_bytes(op->cache_type, op->head_dim_v);
     int n_q = block.n * s->at.group;
     int32_t *n_seen = (int32_t *)(own + s->at.n_seen);
+    int32_t *n_skipped = (int32_t *)(own + s->at.n_skipped);
     lk_attn_fn attn = op->cache_type == LK_F32   ? LK_CALL(lk_attn_fn, attn_f32)
                       : op->cache_type == LK_F16 ? LK_CALL(lk_attn_fn, attn_f16)
                                                  : LK_CALL(lk_attn_fn, attn_q8_0);
     int64_t end = positions(s, block), begin = (int64_t)chunk * POSITIONS_PER_CHUNK;
     if (end > begin + POSITIONS_PER_CHUNK)
         end = begin + POSITIONS_PER_CHUNK;
+    int64_t seen = first_seen(s, block.first) / LK_ATTN_TILE * LK_ATTN_TILE;
+    if (begin < seen)
+        begin = seen;
     reset(state, n_q, op->head_dim_v);
     for (int64_t p = begin; p < end; p += LK_ATTN_TILE) {
         int n_pos = end - p < LK_ATTN_TILE ? (int)(end - p) : LK_ATTN_TILE;
         for (int i = 0; i < n_q; i++) {
-            int64_t seen = (int64_t)s->pos[block.first + i / s->at.group] + 1 - p;
-            n_seen[i] = seen < 0 ? 0 : seen < n_pos ? (int32_t)seen : n_pos;
+            int token = block.first + i / s->at.group;
+            n_seen[i] = within((int64_t)s->pos[token] + 1 - p, n_pos);
+            n_skipped[i] = within(first_seen(s, token) - p, n_pos);
         }
         attn(&(lk_attn_tile){
             .q = (const float *)(own + s->at.q),
             .k = keys + p / LK_KEY_BLOCK * key_bytes,
             .v = values + p * value_bytes,
             .n_seen = n_seen,
+            .n_skipped = n_skipped,
             .m = state.m,
             .l = state.l,
             .acc = state.acc,
@@ -264,6 +300,7 @@ static void attend_chunk(const run_state *s, token_block block, int head, int ch
             .n_pos = n_pos,
             .head_dim_k = op->head_dim_k,
             .head_dim_v = op->head_dim_v,
+            .softcap = op->softcap,
         });
     }
 }
@@ -302,17 +339,17 @@ static void attend(void *arg, int thread, int n_threads) {
         int64_t pair = task / s->n_chunks;
         token_block block = s->blocks[pair / s->op->n_kv_head];
         int head = (int)(pair % s->op->n_kv_head), n_q = block.n * s->at.group;
-        int last = (int)((positions(s, block) - 1) / POSITIONS_PER_CHUNK);
+        int first = first_chunk(s, block), last = last_chunk(s, block);
         gather_queries(s, block, head, (float *)(own + s->at.q));
         if (s->n_chunks > 1) {
             int chunk = (int)(task % s->n_chunks);
-            if (chunk <= last)
+            if (chunk >= first && chunk <= last)
                 attend_chunk(s, block, head, chunk, own, state_at(part_of(s, pair, chunk), n_q));
             continue;
         }
         flash total = state_at(own + s->at.total, n_q), part = state_at(own + s->at.chunk, n_q);
-        attend_chunk(s, block, head, 0, own, total); /* to merge with nothing changes nothing */
-        for (int chunk = 1; chunk <= last; chunk++) {
+        attend_chunk(s, block, head, first, own, total); /* to merge with nothing changes nothing */
+        for (int chunk = first + 1; chunk <= last; chunk++) {
             attend_chunk(s, block, head, chunk, own, part);
             merge(total, part, n_q, dim);
         }
@@ -330,10 +367,10 @@ static void merge_parts(void *arg, int thread, int n_threads) {
     while (lk_split_take(&s->merges, thread, &pair, &end)) {
         token_block block = s->blocks[pair / s->op->n_kv_head];
         int head = (int)(pair % s->op->n_kv_head), n_q = block.n * s->at.group;
-        int last = (int)((positions(s, block) - 1) / POSITIONS_PER_CHUNK);
+        int first = first_chunk(s, block), last = last_chunk(s, block);
         flash total = state_at(own + s->at.total, n_q);
         reset(total, n_q, s->op->head_dim_v);
-        for (int chunk = 0; chunk <= last; chunk++)
+        for (int chunk = first; chunk <= last; chunk++)
             merge(total, state_at(part_of(s, pair, chunk), n_q), n_q, s->op->head_dim_v);
         write_out(s, block, head, total);
     }
@@ -356,7 +393,8 @@ static int64_t find_blocks(run_state *s) {
             b->n++;
         else
             s->blocks[s->n_blocks++] = (token_block){t, 1};
-        work += ((int64_t)s->pos[t] + 1) * s->op->n_head * (s->op->head_dim_k + s->op->head_dim_v);
+        work += ((int64_t)s->pos[t] + 1 - first_seen(s, t)) * s->op->n_head *
+                (s->op->head_dim_k + s->op->head_dim_v);
     }
     return work;
 }

@@ -12,8 +12,11 @@ static int run_step(const lk_step *step, const lk_batch *batch, const lk_work *w
     if (step->kind == LK_STEP_ATTENTION)
         return lk_attention_run(step->attention.op, step->attention.q, step->attention.k,
                                 step->attention.v, step->attention.out, step->attention.k_cache,
-                                step->attention.v_cache, batch->angles, batch->pos, batch->seq,
-                                batch->n_tokens, work);
+                                step->attention.v_cache, step->attention.angles, batch->pos,
+                                batch->seq, batch->n_tokens, work);
+    if (step->kind == LK_STEP_RESIDUAL)
+        return lk_residual_run(step->residual.op, step->residual.y, step->residual.x,
+                               batch->n_tokens, work);
     return LK_ERR_ARGUMENT;
 }
 

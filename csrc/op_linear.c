@@ -1,7 +1,7 @@
 /*
- * y = epilogue(W rmsnorm(x) + b) for up to three matrices that share an input.
+ * y = epilogue(W norm(x) + b) for up to three matrices that share an input.
  *
- * Phase 1 prepares the activations: RMSNorm, then 8-bit rows (few tokens) or panels (a prompt).
+ * Phase 1 prepares the activations: the norm, then 8-bit rows (few tokens) or panels (a prompt).
  * For a single token every thread prepares a copy of its own: cheaper than a barrier.
  * Phase 2 goes through the weights once: op_linear_dots.c for few tokens, op_linear_tiles.c for a
  * prompt.
@@ -69,7 +69,7 @@ static lk_linear_layout lay_out(const lk_linear *op, int n_tokens, int n_threads
     const int needs[2] = {needs_order(op, 0), needs_order(op, 1)};
     lk_linear_layout l = {.is_prompt = is_prompt, .n_copies = n_tokens == 1 ? n_threads : 1};
     size_t at = 0;
-    l.normed = lk_reserve(&at, op->norm ? (size_t)n_tokens * op->k * sizeof(float) : 0);
+    l.normed = lk_reserve(&at, op->norm.kind ? (size_t)n_tokens * op->k * sizeof(float) : 0);
     if (needs[0] || needs[1]) /* an odd number of cache lines: columns do not share L1 sets */
         l.act_stride = lk_act_bytes(op->k) | 64;
     if (l.is_prompt && l.act_stride) {
@@ -83,8 +83,8 @@ static lk_linear_layout lay_out(const lk_linear *op, int n_tokens, int n_threads
     at = 0;
     const size_t piece_rows =
         l.is_prompt ? LK_TILES_PER_PIECE * LK_TILE_ROWS : 2 * LK_DOT_PIECE_ROWS;
-    l.other = lk_reserve(
-        &at, op->epilogue == LK_STORE ? 0 : sizeof(float) * piece_rows * (size_t)n_tokens);
+    const int has_other = op->epilogue == LK_ADD || lk_is_gated(op);
+    l.other = lk_reserve(&at, has_other ? sizeof(float) * piece_rows * (size_t)n_tokens : 0);
     if (l.n_panels) {
         const size_t weights = (size_t)LK_TILES_PER_PIECE * LK_TILE_ROWS * LK_K_PER_TILE;
         l.q = lk_reserve(&at, weights);
@@ -104,7 +104,7 @@ static int has_skinny(void) {
 
 int lk_linear_check(const lk_linear *op) {
     if (op->n_w < 1 || op->n_w > 3 || op->k < 1 || op->epilogue < LK_STORE ||
-        op->epilogue > LK_SWIGLU)
+        op->epilogue > LK_GELU || !lk_norm_is_valid(&op->norm))
         return LK_ERR_ARGUMENT;
     for (int i = 0; i < op->n_w; i++) {
         const lk_matrix *w = &op->w[i];
@@ -114,9 +114,9 @@ int lk_linear_check(const lk_linear *op) {
         if (!w->data || w->n_rows < 1 || op->k % n || w->row_bytes != (int64_t)op->k / n * bytes)
             return LK_ERR_ARGUMENT;
     }
-    if (op->epilogue == LK_SWIGLU && (op->n_w != 2 || op->w[0].n_rows != op->w[1].n_rows))
+    if (lk_is_gated(op) && (op->n_w != 2 || op->w[0].n_rows != op->w[1].n_rows))
         return LK_ERR_ARGUMENT;
-    if (op->epilogue == LK_ADD && op->n_w != 1)
+    if ((op->epilogue == LK_ADD || op->epilogue == LK_GELU) && op->n_w != 1)
         return LK_ERR_ARGUMENT;
     return LK_OK;
 }
@@ -144,9 +144,9 @@ void lk_linear_prepare(const lk_linear_state *s, char *copy, int token) {
     const lk_linear_layout *at = &s->at;
     int k = op->k;
     const float *x = s->x + (size_t)token * k;
-    if (op->norm) {
+    if (op->norm.kind) {
         float *normed = (float *)(copy + at->normed) + (size_t)token * k;
-        LK_CALL(lk_rmsnorm_fn, rmsnorm)(normed, x, op->norm, k, op->norm_eps);
+        lk_normalise(&op->norm, normed, x, k);
         x = normed;
     }
     if (!at->act_stride)

@@ -2,7 +2,7 @@
 #ifndef LK_OP_LINEAR_H
 #define LK_OP_LINEAR_H
 
-#include "kernels.h"
+#include "norm.h"
 #include "pool.h"
 #include "scratch.h"
 
@@ -54,6 +54,22 @@ LK_INLINE char *lk_linear_own(const lk_linear_state *s, int thread) {
 }
 LK_INLINE int lk_is_quantised(const lk_matrix *w) {
     return lk_linear_kernels_of(w->type)->unpack >= 0;
+}
+
+/* Whether the epilogue makes one output of two matrices, whose rows go along with each other. */
+LK_INLINE int lk_is_gated(const lk_linear *op) {
+    return op->epilogue == LK_SWIGLU || op->epilogue == LK_GEGLU;
+}
+/* Matrices whose rows are cut into pieces: those of up go along with gate's. */
+LK_INLINE int lk_n_cut(const lk_linear *op) {
+    return lk_is_gated(op) ? 1 : op->n_w;
+}
+/* y (n) = the activation of y, times up where it is gated. */
+LK_INLINE void lk_activate(const lk_linear *op, float *y, const float *up, int n) {
+    if (op->epilogue == LK_SWIGLU)
+        LK_CALL(lk_swiglu_fn, swiglu)(y, y, up, n);
+    else
+        LK_CALL(lk_geglu_fn, geglu)(y, y, up, n);
 }
 
 /* y (n_tokens rows, y_stride floats apart) += bias */

@@ -16,11 +16,6 @@ typedef struct {
     int n;
 } piece;
 
-/* Matrices whose rows are cut: those of up go along with gate's. */
-static int n_cut(const lk_linear *op) {
-    return op->epilogue == LK_SWIGLU ? 1 : op->n_w;
-}
-
 static int rows_per_piece(const lk_matrix *w) {
     int64_t rows = STREAM_BYTES / w->row_bytes;
     return rows < 8 ? 8 : rows > LK_DOT_PIECE_ROWS ? LK_DOT_PIECE_ROWS : (int)rows;
@@ -28,12 +23,12 @@ static int rows_per_piece(const lk_matrix *w) {
 
 /* A stream's rows among n of a matrix; what is odd is a piece of its own. */
 static int64_t stream_rows(const lk_linear *op, int64_t n) {
-    return op->epilogue == LK_SWIGLU ? n : n / 2;
+    return lk_is_gated(op) ? n : n / 2;
 }
 
 static int64_t pieces_among(const lk_linear *op, int i, int64_t n) {
     int64_t rows = stream_rows(op, n), per_piece = rows_per_piece(&op->w[i]);
-    return (rows + per_piece - 1) / per_piece + (op->epilogue == LK_SWIGLU ? 0 : n % 2);
+    return (rows + per_piece - 1) / per_piece + (lk_is_gated(op) ? 0 : n % 2);
 }
 
 /* Rows [*begin, *end) of matrix i that lie within a thread's range. */
@@ -51,7 +46,7 @@ static void part_of(const lk_linear_state *s, int thread, int i, int64_t *begin,
  * lines of y. */
 static int64_t row_at(const lk_linear *op, int64_t bytes) {
     int64_t row = 0;
-    for (int i = 0; i < n_cut(op); i++) {
+    for (int i = 0; i < lk_n_cut(op); i++) {
         const lk_matrix *w = &op->w[i];
         int64_t size = w->n_rows * w->row_bytes;
         if (bytes < size)
@@ -65,7 +60,7 @@ static int64_t row_at(const lk_linear *op, int64_t bytes) {
 void lk_linear_cut_dots(lk_linear_state *s) {
     const lk_linear *op = s->op;
     int64_t bytes = 0;
-    for (int i = 0; i < n_cut(op); i++)
+    for (int i = 0; i < lk_n_cut(op); i++)
         bytes += op->w[i].n_rows * op->w[i].row_bytes;
     s->cuts[0] = s->firsts[0] = 0;
     for (int t = 0; t < s->n_threads; t++)
@@ -74,7 +69,7 @@ void lk_linear_cut_dots(lk_linear_state *s) {
     lk_split_init(&s->pieces, 0, 1, s->n_threads);
     for (int t = 0; t < s->n_threads; t++) {
         int64_t n = 0, begin, end;
-        for (int i = 0; i < n_cut(op); i++) {
+        for (int i = 0; i < lk_n_cut(op); i++) {
             part_of(s, t, i, &begin, &end);
             n += pieces_among(op, i, end - begin);
         }
@@ -101,7 +96,7 @@ static piece find_piece(const lk_linear_state *s, int64_t number) {
     if (first >= rows) /* the odd row */
         return (piece){i, {end - 1, -1}, 1};
     int64_t n = rows - first < rows_per_piece(&op->w[i]) ? rows - first : rows_per_piece(&op->w[i]);
-    int64_t far = op->epilogue == LK_SWIGLU ? begin : begin + rows;
+    int64_t far = lk_is_gated(op) ? begin : begin + rows;
     return (piece){i, {begin + first, far + first}, (int)n};
 }
 
@@ -114,7 +109,7 @@ static void multiply(const lk_linear_state *s, char *copy, const lk_matrix *cons
         .w = {(const char *)w[0]->data + row[0] * w[0]->row_bytes,
               w[1] ? (const char *)w[1]->data + row[1] * w[1]->row_bytes : NULL},
         .y = {y[0], y[1]},
-        .x = op->norm ? (const void *)(copy + s->at.normed) : (const void *)s->x,
+        .x = op->norm.kind ? (const void *)(copy + s->at.normed) : (const void *)s->x,
         .w_stride = w[0]->row_bytes,
         .x_stride = op->k * sizeof(float),
         .y_stride = y_stride,
@@ -132,7 +127,7 @@ static void multiply(const lk_linear_state *s, char *copy, const lk_matrix *cons
             lk_linear_add_bias(y[j], y_stride, w[j]->bias + row[j], n, s->n_tokens);
 }
 
-static void swiglu(const lk_linear_state *s, char *copy, float *up, const piece *p) {
+static void gated(const lk_linear_state *s, char *copy, float *up, const piece *p) {
     const lk_matrix *gate_w = s->op->w, *up_w = gate_w + 1;
     ptrdiff_t stride = gate_w->n_rows;
     float *gate = s->y[0] + p->row[0];
@@ -146,21 +141,23 @@ static void swiglu(const lk_linear_state *s, char *copy, float *up, const piece 
                  (float *const[2]){up, NULL}, LK_DOT_PIECE_ROWS);
     }
     for (int t = 0; t < s->n_tokens; t++)
-        LK_CALL(lk_swiglu_fn, swiglu)(gate + t * stride, gate + t * stride,
-                                      up + t * LK_DOT_PIECE_ROWS, p->n);
+        lk_activate(s->op, gate + t * stride, up + t * LK_DOT_PIECE_ROWS, p->n);
 }
 
 static void run_piece(const lk_linear_state *s, char *copy, float *other, const piece *p) {
-    if (s->op->epilogue == LK_SWIGLU) {
-        swiglu(s, copy, other, p);
+    if (lk_is_gated(s->op)) {
+        gated(s, copy, other, p);
         return;
     }
     const lk_matrix *w = &s->op->w[p->matrix];
     const lk_matrix *const both[2] = {w, p->row[1] < 0 ? NULL : w};
     ptrdiff_t stride = w->n_rows;
     float *const y[2] = {s->y[p->matrix] + p->row[0], s->y[p->matrix] + p->row[1]};
-    if (s->op->epilogue == LK_STORE) {
+    if (s->op->epilogue != LK_ADD) {
         multiply(s, copy, both, p->row, p->n, y, stride);
+        for (int j = 0; j < 2 && both[j] && s->op->epilogue == LK_GELU; j++)
+            for (int t = 0; t < s->n_tokens; t++)
+                lk_activate(s->op, y[j] + t * stride, NULL, p->n);
         return;
     }
     float *const part[2] = {other, other + (ptrdiff_t)s->n_tokens * LK_DOT_PIECE_ROWS};

@@ -13,7 +13,7 @@ static void rows_by_dot(const lk_linear_state *s, const lk_matrix *w, char *copy
     const lk_dot d = {
         .w = {(const char *)w->data + r0 * w->row_bytes, NULL},
         .y = {y, NULL},
-        .x = op->norm ? copy + s->at.normed : (const char *)s->x,
+        .x = op->norm.kind ? copy + s->at.normed : (const char *)s->x,
         .w_stride = w->row_bytes,
         .x_stride = op->k * sizeof(float),
         .y_stride = y_stride,
@@ -123,17 +123,20 @@ static void piece_of_rows(const lk_linear_state *s, int i, char *copy, char *own
     float *y = s->y[i] + r0, *other = (float *)(own + s->at.other);
     switch (s->op->epilogue) {
     case LK_STORE:
+    case LK_GELU:
         store_rows(s, w, copy, own, r0, n, y, y_stride);
+        for (int t = 0; t < s->n_tokens && s->op->epilogue == LK_GELU; t++)
+            lk_activate(s->op, y + t * y_stride, NULL, n);
         break;
     case LK_ADD:
         add_rows(s, w, copy, own, r0, n, y, y_stride, other);
         break;
     case LK_SWIGLU:
+    case LK_GEGLU:
         store_rows(s, w, copy, own, r0, n, y, y_stride);
         store_rows(s, w + 1, copy, own, r0, n, other, PIECE_ROWS);
         for (int t = 0; t < s->n_tokens; t++)
-            LK_CALL(lk_swiglu_fn, swiglu)(y + t * y_stride, y + t * y_stride,
-                                          other + t * PIECE_ROWS, n);
+            lk_activate(s->op, y + t * y_stride, other + t * PIECE_ROWS, n);
         break;
     }
 }
@@ -142,14 +145,9 @@ static int64_t pieces_of(const lk_matrix *w) {
     return ((int64_t)w->n_rows + PIECE_ROWS - 1) / PIECE_ROWS;
 }
 
-/* Pieces are numbered through the matrices; those of a gate stand for its up rows too. */
-static int n_cut(const lk_linear *op) {
-    return op->epilogue == LK_SWIGLU ? 1 : op->n_w;
-}
-
 void lk_linear_cut_tiles(lk_linear_state *s) {
     int64_t n = 0;
-    for (int i = 0; i < n_cut(s->op); i++)
+    for (int i = 0; i < lk_n_cut(s->op); i++)
         n += pieces_of(&s->op->w[i]);
     lk_split_init(&s->pieces, n, 1, s->n_threads);
 }
@@ -163,7 +161,7 @@ void lk_linear_tiles(void *state, int thread, int n_threads) {
     while (lk_split_take(&s->pieces, thread, &begin, &end)) {
         int64_t within = begin;
         int i = 0;
-        while (i < n_cut(op) - 1 && within >= pieces_of(&op->w[i]))
+        while (i < lk_n_cut(op) - 1 && within >= pieces_of(&op->w[i]))
             within -= pieces_of(&op->w[i++]);
         int64_t r0 = within * PIECE_ROWS, left = op->w[i].n_rows - r0;
         piece_of_rows(s, i, copy, own, r0, left < PIECE_ROWS ? (int)left : PIECE_ROWS);

@@ -27,6 +27,7 @@ class Tensor:
         address: of the first byte. Aligned to no more than the file's alignment.
         nbytes: size of the data.
         data: the bytes, read-only.
+        whole: the tensor in the file that this one is a part of; None: it is one itself.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Tensor:
     address: int
     nbytes: int
     data: memoryview = field(repr=False, compare=False)
+    whole: Tensor | None = field(default=None, repr=False)
 
     @classmethod
     def from_buffer(
@@ -77,6 +79,28 @@ class Tensor:
     def n_elements(self) -> int:
         """Product of `shape`."""
         return self.n_rows * self.shape[0]
+
+    def part(self, begin: int, count: int) -> Tensor:
+        """View rows `begin` to `begin + count` of a matrix, or as many elements of a vector.
+
+        Raises:
+            InvalidArgumentError: it has not that many.
+        """
+        if begin < 0 or count < 1 or begin + count > self.shape[-1]:
+            raise InvalidArgumentError(
+                f"tensor {self.name!r} has no part {begin} to {begin + count}: it ends at"
+                f" {self.shape[-1]}"
+            )
+        size = self.nbytes // self.shape[-1]
+        return Tensor(
+            self.name,
+            self.type,
+            (*self.shape[:-1], count),
+            self.address + begin * size,
+            count * size,
+            self.data[begin * size : (begin + count) * size],
+            self.whole or self,
+        )
 
 
 def map_tensors(file: ModelFile) -> dict[str, Tensor]:

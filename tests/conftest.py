@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from llamacpp import _native
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,3 +20,12 @@ def data_dir() -> Path:
     if not path.is_dir():
         pytest.skip(f"no test data at {path}: set LLAMACPP_TEST_DATA")
     return path
+
+
+@pytest.fixture(params=_native.available_levels())
+def level(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each level of this machine in turn."""
+    before = _native.active_level()
+    _native.set_level(request.param)
+    yield request.param
+    _native.set_level(before)

@@ -89,6 +89,7 @@ def write_random_model(
     tied: bool = False,
     biases: bool = False,
     rope_freqs: bool = False,
+    fused: bool = False,
     metadata: dict[str, float | int | str] | None = None,
     vocabulary: Mapping[str, Value] | None = None,
     seed: int = 0,
@@ -97,10 +98,11 @@ def write_random_model(
 
     Scaled as networks are initialised: unit embeddings, products that keep the size of their
     input, and those that add to the residual stream smaller by sqrt(2 n_layer). `vocabulary` holds
-    the keys of a tokenizer (without "tokenizer."), and sets n_vocab.
+    the keys of a tokenizer (without "tokenizer."), and sets n_vocab. Fused matrices make it a model
+    of the architecture phi3.
     """
     rng = np.random.default_rng(seed)
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, "phi3" if fused else "llama")
     writer.add_context_length(n_ctx)
     writer.add_embedding_length(n_embd)
     writer.add_block_count(n_layer)
@@ -131,13 +133,17 @@ def write_random_model(
     for i in range(n_layer):
         p = f"blk.{i}."
         vector(p + "attn_norm.weight", n_embd, 1.0)
-        matrix(p + "attn_q", n_head * head_dim, n_embd)
-        matrix(p + "attn_k", n_kv_head * head_dim, n_embd)
-        matrix(p + "attn_v", n_kv_head * head_dim, n_embd)
+        if fused:
+            matrix(p + "attn_qkv", (n_head + 2 * n_kv_head) * head_dim, n_embd)
+        else:
+            matrix(p + "attn_q", n_head * head_dim, n_embd)
+            matrix(p + "attn_k", n_kv_head * head_dim, n_embd)
+            matrix(p + "attn_v", n_kv_head * head_dim, n_embd)
         matrix(p + "attn_output", n_embd, n_head * head_dim, residual_gain)
         vector(p + "ffn_norm.weight", n_embd, 1.0)
-        matrix(p + "ffn_gate", n_ff, n_embd)
-        matrix(p + "ffn_up", n_ff, n_embd)
+        if not fused:
+            matrix(p + "ffn_gate", n_ff, n_embd)
+        matrix(p + "ffn_up", 2 * n_ff if fused else n_ff, n_embd)
         matrix(p + "ffn_down", n_embd, n_ff, residual_gain)
     vector("output_norm.weight", n_embd, 1.0)
     if not tied:

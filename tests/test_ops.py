@@ -102,7 +102,7 @@ def test_products_that_do_not_fit_together_are_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="shape"):
         ops.Linear([f32], [tensor(GGMLType.F32, 5)])
     with pytest.raises(UnsupportedError, match="must be F32"):
-        ops.Linear([f32], norm=tensor(GGMLType.F16, 64))
+        ops.Linear([f32], norm=ops.Norm(tensor(GGMLType.F16, 64), 1e-5))
 
 
 def test_an_op_refuses_scratch_that_is_too_small() -> None:
@@ -126,10 +126,10 @@ def test_attention_refuses_positions_outside_the_cache() -> None:
         buffer.array[:] = 0
     cache = ops.Buffer(2, 32)
     caches = (ffi.cast("void *", cache.ptr), ffi.cast("void *", cache.ptr + 32))
-    block = ops.Block().attention(op, (q, k, v), out, caches)
+    block = ops.Block().attention(op, (q, k, v), out, caches, angles)
     for pos, seq in ((4, 0), (-1, 0), (0, 1), (0, -1)):
         places = ffi.new("int32_t[]", [pos]), ffi.new("int32_t[]", [seq])
-        batch = ffi.new("lk_batch *", [angles.ptr, *places, 1])
+        batch = ffi.new("lk_batch *", [*places, 1])
         for run in (block.run, lambda *args: block.run_one(0, *args)):
             with pytest.raises(KernelError, match="attention"):
                 run(batch, work)

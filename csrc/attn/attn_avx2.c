@@ -24,7 +24,7 @@ typedef struct {
     const float *q[4];
     float *acc[4];
     int index[4];
-    int longest; /* the largest n_seen */
+    int first, longest; /* the smallest n_skipped, the largest n_seen */
 } query_block;
 
 LK_INLINE __m256 i8_to_f32(const int8_t *p) {
@@ -92,14 +92,17 @@ LK_INLINE __m256 max(__m256 a, __m256 b) {
 
 /* Scores of query j become weights; m and l are updated. */
 LK_INLINE void softmax(query_block *b, const lk_attn_tile *t, int j) {
-    const int query = b->index[j], n = t->n_seen[query];
+    const int query = b->index[j], n = t->n_seen[query], skipped = t->n_skipped[query];
     float *m = &t->m[query], *l = &t->l[query], *score = b->score[j];
     const __m256 old = _mm256_set1_ps(*m);
     __m256 highest = old, sum = _mm256_setzero_ps();
     for (int i = 0; i < LK_ATTN_TILE; i += 8) {
-        const __m256 seen = _mm256_castsi256_ps(lk_lanes_8(n - i));
-        const __m256 s =
-            _mm256_blendv_ps(_mm256_set1_ps(-INFINITY), _mm256_loadu_ps(score + i), seen);
+        const __m256 seen =
+            _mm256_castsi256_ps(_mm256_andnot_si256(lk_lanes_8(skipped - i), lk_lanes_8(n - i)));
+        __m256 s = _mm256_loadu_ps(score + i);
+        if (t->softcap != 0)
+            s = lk_softcap_f32x8(s, t->softcap);
+        s = _mm256_blendv_ps(_mm256_set1_ps(-INFINITY), s, seen);
         highest = max(highest, s);
         _mm256_storeu_ps(score + i, s);
     }
@@ -129,7 +132,7 @@ LK_INLINE __m256 load_values(int type, const char *row, int d, int n) {
 LK_INLINE void weigh(int type, query_block *b, const lk_attn_tile *t, int d, int n, int n_chunks,
                      int n_q) {
     const size_t bytes = lk_value_row_bytes(type, t->head_dim_v);
-    const char *row = t->v;
+    const char *row = (const char *)t->v + b->first * bytes;
     __m256 acc[4][4];
     LK_UNROLL
     for (int j = 0; j < n_q; j++) {
@@ -138,7 +141,7 @@ LK_INLINE void weigh(int type, query_block *b, const lk_attn_tile *t, int d, int
             acc[j][i] =
                 _mm256_mul_ps(lk_load_f32x8(b->acc[j], d + 8 * i, n), _mm256_set1_ps(b->factor[j]));
     }
-    for (int p = 0; p < b->longest; p++, row += bytes) {
+    for (int p = b->first; p < b->longest; p++, row += bytes) {
         __m256 value[4];
         LK_UNROLL
         for (int i = 0; i < n_chunks; i++)
@@ -161,6 +164,7 @@ LK_INLINE void weigh(int type, query_block *b, const lk_attn_tile *t, int d, int
 
 LK_INLINE void run_block(int type, query_block *b, const lk_attn_tile *t, int n_q) {
     const int dim = t->head_dim_v, n_chunks = n_q == 4 ? 2 : 4;
+    b->first = LK_ATTN_TILE;
     b->longest = 0;
     LK_UNROLL
     for (int j = 0; j < n_q; j++) {
@@ -169,8 +173,10 @@ LK_INLINE void run_block(int type, query_block *b, const lk_attn_tile *t, int n_
         b->acc[j] = t->acc + (ptrdiff_t)query * dim;
         if (t->n_seen[query] > b->longest)
             b->longest = t->n_seen[query];
+        if (t->n_skipped[query] < b->first)
+            b->first = t->n_skipped[query];
     }
-    for (int n = 0; n < (b->longest + LK_KEY_BLOCK - 1) / LK_KEY_BLOCK; n++)
+    for (int n = b->first / LK_KEY_BLOCK; n * LK_KEY_BLOCK < b->longest; n++)
         score_block(type, b, t, n, n_q);
     for (int j = 0; j < n_q; j++)
         softmax(b, t, j);
@@ -187,7 +193,7 @@ LK_INLINE void attn(int type, const lk_attn_tile *t) {
     query_block b;
     int n = 0;
     for (int i = 0; i < t->n_q; i++) {
-        if (t->n_seen[i] > 0)
+        if (t->n_seen[i] > t->n_skipped[i])
             b.index[n++] = i;
         if (n == 4) {
             run_block(type, &b, t, 4);

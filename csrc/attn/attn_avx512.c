@@ -26,7 +26,7 @@ typedef struct {
     const float *q[MAX_Q];
     float *acc[MAX_Q];
     int index[MAX_Q];
-    int longest; /* the largest n_seen */
+    int first, longest; /* the smallest n_skipped, the largest n_seen */
 } __attribute__((aligned(64))) query_block;
 
 /* Part i of n of some bytes, towards the caches. */
@@ -97,7 +97,7 @@ LK_INLINE void scores(int type, query_block *b, const lk_attn_tile *t, int n_q, 
                       int ahead) {
     const int n_blocks = (b->longest + LK_KEY_BLOCK - 1) / LK_KEY_BLOCK;
     const size_t v_bytes = (size_t)t->n_pos * lk_value_row_bytes(type, t->head_dim_v);
-    int n = 0;
+    int n = b->first / LK_KEY_BLOCK;
     for (; n + step <= n_blocks; n += step) {
         if (ahead)
             prefetch_part(t->v, v_bytes, n / step, LK_ATTN_TILE / LK_KEY_BLOCK / step);
@@ -123,13 +123,20 @@ LK_INLINE __m512 max(__m512 a, __m512 b) {
 /* Scores of query j become weights; m and l are updated. */
 LK_INLINE void softmax(query_block *b, const lk_attn_tile *t, int j) {
     const int query = b->index[j];
-    const uint64_t seen = ~UINT64_C(0) >> (LK_ATTN_TILE - t->n_seen[query]);
+    const uint64_t seen =
+        ~UINT64_C(0) >> (LK_ATTN_TILE - t->n_seen[query]) & ~UINT64_C(0) << t->n_skipped[query];
     float *m = &t->m[query], *l = &t->l[query];
     __m512 s[4];
     LK_UNROLL
     for (int i = 0; i < 4; i++)
         s[i] = _mm512_mask_loadu_ps(_mm512_set1_ps(-INFINITY), (__mmask16)(seen >> 16 * i),
                                     &b->score[j][16 * i]);
+    if (t->softcap != 0) {
+        LK_UNROLL
+        for (int i = 0; i < 4; i++)
+            s[i] = _mm512_mask_mov_ps(s[i], (__mmask16)(seen >> 16 * i),
+                                      lk_softcap_f32x16(s[i], t->softcap));
+    }
     const __m512 old = _mm512_set1_ps(*m);
     const __m512 top = max(max(max(s[0], s[1]), max(s[2], s[3])), old);
     const __m512 highest = _mm512_set1_ps(across(top, max));
@@ -159,7 +166,7 @@ LK_INLINE void weigh(int type, query_block *b, const lk_attn_tile *t, int d, __m
                      int n_chunks, int n_q, int ahead) {
     const size_t bytes = lk_value_row_bytes(type, t->head_dim_v);
     const size_t k_bytes = LK_ATTN_TILE / LK_KEY_BLOCK * lk_key_block_bytes(type, t->head_dim_k);
-    const char *row = t->v, *next_k = (const char *)t->k + k_bytes;
+    const char *row = (const char *)t->v + b->first * bytes, *next_k = (const char *)t->k + k_bytes;
     __m512 acc[MAX_Q][4];
     LK_UNROLL
     for (int j = 0; j < n_q; j++) {
@@ -168,7 +175,7 @@ LK_INLINE void weigh(int type, query_block *b, const lk_attn_tile *t, int d, __m
             acc[j][i] = _mm512_mul_ps(lk_load_f32x16(b->acc[j], d + 16 * i, lanes),
                                       _mm512_set1_ps(b->factor[j]));
     }
-    for (int p = 0; p < b->longest; p++, row += bytes) {
+    for (int p = b->first; p < b->longest; p++, row += bytes) {
         if (ahead)
             prefetch_part(next_k, k_bytes, p, LK_ATTN_TILE);
         __m512 value[4];
@@ -195,6 +202,7 @@ LK_INLINE void weigh(int type, query_block *b, const lk_attn_tile *t, int d, __m
 LK_INLINE void run_block(int type, query_block *b, const lk_attn_tile *t, int n_q, int ahead) {
     const __mmask16 all = 0xffff;
     const int dim = t->head_dim_v, n_chunks = n_q == MAX_Q ? 2 : 4;
+    b->first = LK_ATTN_TILE;
     b->longest = 0;
     LK_UNROLL
     for (int j = 0; j < n_q; j++) {
@@ -203,6 +211,8 @@ LK_INLINE void run_block(int type, query_block *b, const lk_attn_tile *t, int n_
         b->acc[j] = t->acc + (ptrdiff_t)query * dim;
         if (t->n_seen[query] > b->longest)
             b->longest = t->n_seen[query];
+        if (t->n_skipped[query] < b->first)
+            b->first = t->n_skipped[query];
     }
     scores(type, b, t, n_q, n_q == MAX_Q ? 2 : 4, ahead);
     for (int j = 0; j < n_q; j++)
@@ -218,7 +228,7 @@ LK_INLINE void attn(int type, const lk_attn_tile *t) {
     query_block b;
     int n = 0, ahead = 1;
     for (int i = 0; i < t->n_q; i++) {
-        if (t->n_seen[i] > 0)
+        if (t->n_seen[i] > t->n_skipped[i])
             b.index[n++] = i;
         if (n == MAX_Q) {
             run_block(type, &b, t, MAX_Q, ahead);

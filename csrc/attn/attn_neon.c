@@ -21,7 +21,9 @@ typedef struct {
     float weight[QUERIES][LK_ATTN_TILE]; /* scores, then exp(score - m) */
     float factor[QUERIES];               /* exp(old m - new m) */
     float *m[QUERIES], *l[QUERIES];
-    int n_seen[QUERIES], most_seen;
+    int n_skipped[QUERIES], n_seen[QUERIES];
+    int first, most_seen; /* the smallest n_skipped, the largest n_seen */
+    float softcap;
 } batch;
 
 LK_INLINE float32x4_t i8_to_f32(const int8_t *p) {
@@ -69,15 +71,19 @@ LK_INLINE void score_block(const int type, batch *b, const int n, const lk_attn_
 /* Scores of query i become weights; m, l and the factor of what was accumulated follow. */
 LK_INLINE void softmax(batch *b, int i) {
     float *weight = b->weight[i], *m = b->m[i], *l = b->l[i];
-    const int n = b->n_seen[i], padded = (b->most_seen + 3) / 4 * 4;
-    for (int p = n; p < padded; p++)
+    const int start = b->first / 4 * 4, padded = (b->most_seen + 3) / 4 * 4;
+    for (int p = start; p < padded && b->softcap != 0.0f; p += 4)
+        vst1q_f32(weight + p, neon_softcap(vld1q_f32(weight + p), b->softcap));
+    for (int p = start; p < b->n_skipped[i]; p++)
+        weight[p] = -INFINITY;
+    for (int p = b->n_seen[i]; p < padded; p++)
         weight[p] = -INFINITY;
     float32x4_t max_f32x4 = vdupq_n_f32(*m);
-    for (int p = 0; p < padded; p += 4)
+    for (int p = start; p < padded; p += 4)
         max_f32x4 = vmaxq_f32(max_f32x4, vld1q_f32(weight + p));
     const float max = vmaxvq_f32(max_f32x4);
     float32x4_t sum_f32x4 = vdupq_n_f32(0.0f);
-    for (int p = 0; p < padded; p += 4) {
+    for (int p = start; p < padded; p += 4) {
         const float32x4_t e_f32x4 = neon_exp(vsubq_f32(vld1q_f32(weight + p), vdupq_n_f32(max)));
         vst1q_f32(weight + p, e_f32x4);
         sum_f32x4 = vaddq_f32(sum_f32x4, e_f32x4);
@@ -107,7 +113,7 @@ LK_INLINE void weigh(const int type, batch *b, const int n, const lk_attn_tile *
         LK_UNROLL
     for (int u = 0; u < width; u++)
         acc_f32x4[i][u] = vmulq_n_f32(vld1q_f32(b->acc[i] + j + 4 * u), b->factor[i]);
-    for (int p = 0; p < b->most_seen; p++) {
+    for (int p = b->first; p < b->most_seen; p++) {
         const char *row = (const char *)t->v + p * bytes;
         LK_UNROLL
         for (int u = 0; u < width; u++) {
@@ -126,7 +132,7 @@ LK_INLINE void weigh(const int type, batch *b, const int n, const lk_attn_tile *
 
 LK_INLINE void attend(const int type, batch *b, const int n, const lk_attn_tile *t) {
     const int dim = t->head_dim_v;
-    for (int at = 0; LK_KEY_BLOCK * at < b->most_seen; at++)
+    for (int at = b->first / LK_KEY_BLOCK; LK_KEY_BLOCK * at < b->most_seen; at++)
         score_block(type, b, n, t, at);
     for (int i = 0; i < n; i++)
         softmax(b, i);
@@ -138,7 +144,7 @@ LK_INLINE void attend(const int type, batch *b, const int n, const lk_attn_tile 
     for (; j < dim; j++)
         for (int i = 0; i < n; i++) {
             float acc = b->acc[i][j] * b->factor[i];
-            for (int p = 0; p < b->most_seen; p++)
+            for (int p = b->first; p < b->most_seen; p++)
                 acc += b->weight[i][p] * attn_value(type, t->v, dim, p, j);
             b->acc[i][j] = acc;
         }
@@ -148,20 +154,25 @@ LK_INLINE void attend(const int type, batch *b, const int n, const lk_attn_tile 
 LK_INLINE void attn(const int type, const lk_attn_tile *t) {
     batch b;
     int n = 0;
+    b.first = LK_ATTN_TILE;
     b.most_seen = 0;
+    b.softcap = t->softcap;
     for (int i = 0; i < t->n_q; i++) {
-        if (t->n_seen[i] > 0) {
+        if (t->n_seen[i] > t->n_skipped[i]) {
             b.q[n] = t->q + i * t->q_stride;
             b.acc[n] = t->acc + (ptrdiff_t)i * t->head_dim_v;
             b.m[n] = &t->m[i];
             b.l[n] = &t->l[i];
+            b.n_skipped[n] = t->n_skipped[i];
             b.n_seen[n] = t->n_seen[i];
+            b.first = t->n_skipped[i] < b.first ? t->n_skipped[i] : b.first;
             b.most_seen = t->n_seen[i] > b.most_seen ? t->n_seen[i] : b.most_seen;
             n++;
         }
         if (n == QUERIES) {
             attend(type, &b, QUERIES, t);
             n = b.most_seen = 0;
+            b.first = LK_ATTN_TILE;
         }
     }
     if (n == 1)

@@ -34,15 +34,33 @@ struct lk_bpe {
 /* Place of a pair of adjacent tokens in the table of merges, or NULL. */
 const struct lk_pair_slot *lk_bpe_pair(const struct lk_bpe *bpe, uint32_t left, uint32_t right);
 
-/* Cuts a text into the words that merges never cross: nested stages, each cutting the pieces of the
-   one before as though nothing followed them. */
-#define LK_MAX_STAGES 4
-typedef size_t lk_split_stage(const uint8_t *text, size_t pos, size_t end);
+/* Cuts a text into the words that merges never cross, by the stages of a pre-tokenizer. */
+struct lk_piece {
+    const uint8_t *text;
+    size_t end; /* of the piece that a stage cuts; nothing is looked at beyond */
+};
+
+/* What a matcher has learnt of a long run, so as not to walk it again for each part. */
+struct lk_memo {
+    size_t start, end, mark;
+};
+
+typedef size_t lk_matcher(const void *rule, const struct lk_piece *in, size_t pos,
+                          struct lk_memo *memo);
+
+struct lk_split_stage {
+    lk_matcher *match; /* NULL after the last stage */
+    const void *rule;
+    int starts; /* a piece starts with a match, and lasts until the next one starts */
+};
+
+#define LK_MAX_STAGES 6
 
 struct lk_splitter {
     const uint8_t *text;
-    lk_split_stage *const *stages;   /* NULL after the last */
+    const struct lk_split_stage *stages;
     size_t limit[LK_MAX_STAGES + 1]; /* [0]: end of the text; [k]: end of stage k's piece */
+    struct lk_memo memo[LK_MAX_STAGES];
 };
 
 void lk_split_start(struct lk_splitter *split, int pretok, const uint8_t *text, size_t n);

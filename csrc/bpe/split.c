@@ -1,222 +1,137 @@
 /*
- * Pre-tokenizers: the regular expressions that cut a text into words, written out by hand.
+ * Pre-tokenizers: the words that merges never cross, as the models' regular expressions have them.
  *
- *   GPT-2    's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
- *   Llama 3  (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|
- *             ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
- *   Qwen 2   the same, but \p{N} for \p{N}{1,3}
- *   SmolLM   \p{N} each apart, then GPT-2
- *   default  [\p{P}$+<=>^~|]+ apart, then GPT-2, then \p{N}+ apart, then [0-9]{3} apart
- *
- * Bytes that are no UTF-8 count as characters of no class, one byte each.
+ * A pre-tokenizer is a row of stages, each a rule and its matcher (match.h); a stage cuts the
+ * pieces of the one before as though nothing followed them. What matches is a piece, and so is what
+ * lies between two matches. tests/tokenizer/expressions.py has the expressions that these stand
+ * for.
  */
-#include "bpe.h"
+#include "match.h"
 
 #include "unicode.inc"
-#include "utf8.h"
 
-static inline unsigned class_of(uint32_t code) {
-    uint8_t pair = unicode_pairs[(size_t)unicode_index[code / 128] * 64 + code % 128 / 2];
-    return code & 1 ? pair >> 4 : pair & 15;
-}
+static const struct lk_words gpt2 = {.contraction = LK_CONTRACTION,
+                                     .lead = BLANK,
+                                     .upper = LETTER,
+                                     .lower = LETTER,
+                                     .number_lead = BLANK,
+                                     .max_digits = LK_ALL,
+                                     .other = OTHER};
 
-/* Class bits of the character at `pos` < `end`, and where it ends. */
-static inline unsigned peek(const uint8_t *text, size_t pos, size_t end, size_t *next) {
-    if (text[pos] < 0x80) {
-        *next = pos + 1;
-        return class_of(text[pos]);
-    }
-    uint32_t code = lk_decode_long(text, pos, end, next);
-    return code == UINT32_MAX ? 0 : class_of(code);
-}
+/* What the descendants of cl100k (GPT-4) and o200k (GPT-4o) share. */
+#define WORDS(UPPER_SET, LOWER_SET, DIGITS, OTHER_SET)                                             \
+    .lead = BEFORE_LETTER, .upper = (UPPER_SET), .lower = (LOWER_SET), .max_digits = (DIGITS),     \
+    .other = (OTHER_SET), .newlines = LK_LINES
+#define CL100K(DIGITS) WORDS(LETTER, LETTER, DIGITS, OTHER)
+#define O200K(DIGITS) WORDS(UPPER, LOWER, DIGITS, OTHER)
+#define TAIL(SET) .tail = (SET), .max_tail = LK_ALL
 
-/* End of the run from `pos` of characters whose class bits, under `mask`, equal `want`. */
-static size_t run_of(const uint8_t *text, size_t pos, size_t end, unsigned mask, unsigned want) {
-    size_t next;
-    while (pos < end && (peek(text, pos, end, &next) & mask) == want) {
-        pos = next;
-    }
-    return pos;
-}
+static const struct lk_words llama3 = {CL100K(3), TAIL(NEWLINE), .contraction = LK_ANY_CASE};
+static const struct lk_words qwen2 = {CL100K(1), TAIL(NEWLINE), .contraction = LK_ANY_CASE};
+static const struct lk_words qwen35 = {WORDS(LETTER | MARK, LETTER | MARK, 1, OTHER_NOT_MARK),
+                                       TAIL(NEWLINE), .contraction = LK_ANY_CASE};
+static const struct lk_words jais2 = {CL100K(3), TAIL(NEWLINE), .contraction = LK_ANY_CASE,
+                                      .halving = 1};
+static const struct lk_words ufakzeka = {CL100K(1), TAIL(NEWLINE)};
+static const struct lk_words seed_coder = {CL100K(1), .contraction = LK_ANY_CASE};
+static const struct lk_words exaone_moe = {CL100K(1), .contraction = LK_ANY_CASE, .phrase = 1,
+                                           .tail = NEWLINE | SLASH, .max_tail = 1};
+static const struct lk_words gpt4o = {O200K(3), TAIL(NEWLINE | SLASH), .contraction = LK_SUFFIX};
+static const struct lk_words youtu = {O200K(1), TAIL(NEWLINE | SLASH), .contraction = LK_SUFFIX};
+static const struct lk_words tekken = {O200K(1), TAIL(NEWLINE | SLASH)};
+static const struct lk_words kimi_k2 = {WORDS(UPPER_NOT_HAN, LOWER_NOT_HAN, 3, OTHER),
+                                        TAIL(NEWLINE), .contraction = LK_SUFFIX, .script = HAN};
 
-static inline int is_newline(uint8_t c) {
-    return c == '\r' || c == '\n';
-}
+#define DEEPSEEK                                                                                   \
+    .symbol_and_name = 1, .lead = NO_MARK_BEFORE_LETTER, .upper = LETTER | MARK,                   \
+    .lower = LETTER | MARK, .other = PUNCTUATION | SYMBOL
 
-/* Length of 's 't 'm 'd 're 've 'll at the apostrophe at `pos`, or 0; `fold` 0x20 ignores case. */
-static size_t contraction(const uint8_t *text, size_t pos, size_t end, uint8_t fold) {
-    if (end - pos < 2) {
-        return 0;
-    }
-    uint8_t a = text[pos + 1] | fold;
-    if (a == 's' || a == 't' || a == 'm' || a == 'd') {
-        return 2;
-    }
-    if (end - pos < 3) {
-        return 0;
-    }
-    uint8_t b = text[pos + 2] | fold;
-    return ((a == 'r' || a == 'v') && b == 'e') || (a == 'l' && b == 'l') ? 3 : 0;
-}
+static const struct lk_words deepseek_v3 = {DEEPSEEK, TAIL(NEWLINE), .newlines = LK_LINES};
+static const struct lk_words spark = {DEEPSEEK, .newlines = LK_EACH_NEWLINE};
 
-/* \s+(?!\S)|\s+ at a space: all of the run, less its last character if a word follows. */
-static size_t split_spaces(const uint8_t *text, size_t pos, size_t end) {
-    size_t last = pos, next;
-    size_t at = pos;
-    while (at < end && (peek(text, at, end, &next) & SPACE)) {
-        last = at;
-        at = next;
-    }
-    return at < end && last > pos ? last : at;
-}
+#define BY_WORDS(RULE) {lk_match_words, &(RULE), 0}
+#define BY_RUN(...) {lk_match_run, &(const struct lk_run){__VA_ARGS__}, 0}
+#define RUNS(LEAD, SET) BY_RUN((LEAD), (SET), 1, LK_ALL) /* LEAD?SET+ */
+#define EACH(SET) BY_RUN(0, (SET), 1, 1)
+#define UP_TO_3(SET) BY_RUN(0, (SET), 1, 3)
 
-static size_t split_gpt2(const uint8_t *text, size_t pos, size_t end) {
-    if (text[pos] == '\'') {
-        size_t length = contraction(text, pos, end, 0);
-        if (length) {
-            return pos + length;
-        }
-    }
-    size_t start = pos + (text[pos] == ' '), next;
-    if (start < end) {
-        unsigned kind = peek(text, start, end, &next) & (LETTER | NUMBER | SPACE);
-        if (kind != SPACE) {
-            return run_of(text, next, end, LETTER | NUMBER | SPACE, kind);
-        }
-    }
-    return split_spaces(text, pos, end);
-}
+typedef const struct lk_split_stage stages[LK_MAX_STAGES + 1];
 
-static size_t split_cl100k(const uint8_t *text, size_t pos, size_t end, int max_digits) {
-    if (text[pos] == '\'') {
-        size_t length = contraction(text, pos, end, 0x20);
-        if (length) {
-            return pos + length;
-        }
-    }
-    size_t next, after;
-    unsigned kind = peek(text, pos, end, &next);
-    if (kind & LETTER) {
-        return run_of(text, next, end, LETTER, LETTER);
-    }
-    if (kind & NUMBER) {
-        for (int i = 1; i < max_digits && next < end; i++, next = after) {
-            if (!(peek(text, next, end, &after) & NUMBER)) {
-                break;
-            }
-        }
-        return next;
-    }
-    if (!is_newline(text[pos]) && next < end && (peek(text, next, end, &after) & LETTER)) {
-        return run_of(text, after, end, LETTER, LETTER);
-    }
-    size_t start = pos + (text[pos] == ' ');
-    size_t other = run_of(text, start, end, LETTER | NUMBER | SPACE, 0);
-    if (other > start) {
-        while (other < end && is_newline(text[other])) {
-            other++;
-        }
-        return other;
-    }
-    size_t spaces = run_of(text, pos, end, SPACE, SPACE);
-    for (size_t at = spaces; at > pos; at--) {
-        if (is_newline(text[at - 1])) {
-            return at;
-        }
-    }
-    return split_spaces(text, pos, end);
-}
-
-static size_t split_llama3(const uint8_t *text, size_t pos, size_t end) {
-    return split_cl100k(text, pos, end, 3);
-}
-
-static size_t split_qwen2(const uint8_t *text, size_t pos, size_t end) {
-    return split_cl100k(text, pos, end, 1);
-}
-
-static size_t split_each_number(const uint8_t *text, size_t pos, size_t end) {
-    size_t next;
-    if (peek(text, pos, end, &next) & NUMBER) {
-        return next;
-    }
-    return run_of(text, next, end, NUMBER, 0);
-}
-
-static size_t split_numbers(const uint8_t *text, size_t pos, size_t end) {
-    size_t next;
-    unsigned kind = peek(text, pos, end, &next) & NUMBER;
-    return run_of(text, next, end, NUMBER, kind);
-}
-
-static inline int is_digit(uint8_t c) {
-    return c >= '0' && c <= '9';
-}
-
-static inline int three_digits(const uint8_t *p) {
-    return is_digit(p[0]) && is_digit(p[1]) && is_digit(p[2]);
-}
-
-static size_t split_three_digits(const uint8_t *text, size_t pos, size_t end) {
-    for (size_t at = pos; end - at >= 3; at++) {
-        if (three_digits(text + at)) {
-            return at == pos ? pos + 3 : at;
-        }
-    }
-    return end;
-}
-
-/* [\p{P}$+<=>^~|] */
-static inline int is_default_mark(const uint8_t *text, size_t pos, size_t end, size_t *next) {
-    if (peek(text, pos, end, next) & PUNCTUATION) {
-        return 1;
-    }
-    switch (text[pos]) {
-    case '$':
-    case '+':
-    case '<':
-    case '=':
-    case '>':
-    case '^':
-    case '~':
-    case '|':
-        return 1;
-    default:
-        return 0;
-    }
-}
-
-static size_t split_marks(const uint8_t *text, size_t pos, size_t end) {
-    size_t next;
-    int mark = is_default_mark(text, pos, end, &next);
-    do {
-        pos = next;
-    } while (pos < end && is_default_mark(text, pos, end, &next) == mark);
-    return pos;
-}
-
-static lk_split_stage *const stages_default[] = {split_marks, split_gpt2, split_numbers,
-                                                 split_three_digits, NULL};
-static lk_split_stage *const stages_gpt2[] = {split_gpt2, NULL};
-static lk_split_stage *const stages_llama3[] = {split_llama3, NULL};
-static lk_split_stage *const stages_qwen2[] = {split_qwen2, NULL};
-static lk_split_stage *const stages_smollm[] = {split_each_number, split_gpt2, NULL};
+static stages by_pretok[LK_N_PRETOKS] = {
+    [LK_PRETOK_DEFAULT] = {RUNS(0, DEFAULT_MARK), BY_WORDS(gpt2), RUNS(0, NUMBER),
+                           BY_RUN(0, ASCII_DIGIT, 3, 3)},
+    [LK_PRETOK_FALCON] = {RUNS(0, DEFAULT_MARK | BACKTICK), BY_WORDS(gpt2),
+                          BY_RUN(0, ASCII_DIGIT, 3, 3)},
+    [LK_PRETOK_GPT2] = {BY_WORDS(gpt2)},
+    [LK_PRETOK_SMOLLM] = {EACH(NUMBER), BY_WORDS(gpt2)},
+    [LK_PRETOK_CHAMELEON] = {{lk_match_sentinel, NULL, 0},
+                             {lk_match_image, NULL, 0},
+                             {lk_match_indent, NULL, 0},
+                             EACH(NUMBER),
+                             EACH(PUNCTUATION | ASCII_MARK),
+                             BY_WORDS(gpt2)},
+    [LK_PRETOK_LLAMA3] = {BY_WORDS(llama3)},
+    [LK_PRETOK_MINICPM5] = {UP_TO_3(NUMBER), BY_WORDS(llama3)},
+    [LK_PRETOK_JAIS2] = {BY_WORDS(jais2)},
+    [LK_PRETOK_QWEN2] = {BY_WORDS(qwen2)},
+    [LK_PRETOK_LAGUNA] = {RUNS(0, LINE_FEED), BY_WORDS(qwen2)},
+    [LK_PRETOK_QWEN35] = {BY_WORDS(qwen35)},
+    [LK_PRETOK_UFAKZEKA] = {BY_WORDS(ufakzeka)},
+    [LK_PRETOK_SEED_CODER] = {BY_WORDS(seed_coder)},
+    [LK_PRETOK_EXAONE_MOE] = {BY_WORDS(exaone_moe)},
+    [LK_PRETOK_GPT4O] = {BY_WORDS(gpt4o)},
+    [LK_PRETOK_TINY_AYA] = {{lk_match_threes, &(const struct lk_threes){DIGIT, WORD, 1}, 0},
+                            BY_WORDS(gpt4o)},
+    [LK_PRETOK_YOUTU] = {RUNS(0, HANGUL), RUNS(0, EAST_MARK), RUNS(0, BOPOMOFO),
+                         RUNS(0, HAN_OR_KANA), BY_WORDS(youtu)},
+    [LK_PRETOK_TEKKEN] = {BY_WORDS(tekken)},
+    [LK_PRETOK_KIMI_K2] = {BY_WORDS(kimi_k2)},
+    [LK_PRETOK_DEEPSEEK_LLM] = {EACH(NEWLINE),
+                                RUNS(SPACE, DEEPSEEK_LETTER),
+                                RUNS(SPACE, DEEPSEEK_MARK),
+                                {lk_match_last_spaces, NULL, 0},
+                                RUNS(0, DEEPSEEK_EAST),
+                                RUNS(0, NUMBER)},
+    [LK_PRETOK_DEEPSEEK_CODER] = {EACH(NEWLINE), RUNS(SPACE, LETTER), RUNS(SPACE, PUNCTUATION),
+                                  RUNS(0, DEEPSEEK_EAST), EACH(NUMBER)},
+    [LK_PRETOK_DEEPSEEK_V3] = {UP_TO_3(NUMBER), RUNS(0, HAN_OR_KANA), BY_WORDS(deepseek_v3)},
+    [LK_PRETOK_SPARK] = {EACH(NUMBER), RUNS(0, HAN_OR_KANA), BY_WORDS(spark)},
+    [LK_PRETOK_AFMOE] = {{lk_match_threes, &(const struct lk_threes){NUMBER, 0, 1}, 0},
+                         RUNS(0, AFMOE_EAST),
+                         BY_WORDS(deepseek_v3)},
+    [LK_PRETOK_BLOOM] = {RUNS(BLANK, BLOOM_WORD)},
+    [LK_PRETOK_VIKING] = {RUNS(BLANK, BLOOM_WORD), EACH(NUMBER)},
+    [LK_PRETOK_SUPERBPE] = {RUNS(0, NUMBER),
+                            {lk_match_threes, &(const struct lk_threes){DIGIT, 0, 0}, 1}},
+};
 
 void lk_split_start(struct lk_splitter *split, int pretok, const uint8_t *text, size_t n) {
-    static lk_split_stage *const *const by_pretok[LK_N_PRETOKS] = {
-        [LK_PRETOK_DEFAULT] = stages_default, [LK_PRETOK_GPT2] = stages_gpt2,
-        [LK_PRETOK_LLAMA3] = stages_llama3,   [LK_PRETOK_QWEN2] = stages_qwen2,
-        [LK_PRETOK_SMOLLM] = stages_smollm,
-    };
     *split = (struct lk_splitter){.text = text, .stages = by_pretok[pretok], .limit = {n}};
+}
+
+/* End of the piece that starts at `pos`. */
+static size_t end_of_piece(const struct lk_split_stage *stage, const struct lk_piece *in,
+                           size_t pos, struct lk_memo *memo) {
+    size_t at = stage->match(stage->rule, in, pos, memo);
+    if (at > pos && !stage->starts) {
+        return at;
+    }
+    for (at = at > pos ? at : lk_after_character(in, pos); at < in->end;
+         at = lk_after_character(in, at)) {
+        if (stage->match(stage->rule, in, at, memo) > at) {
+            break;
+        }
+    }
+    return at;
 }
 
 size_t lk_split_next(struct lk_splitter *split, size_t pos) {
     size_t *limit = split->limit;
     int k = 0;
-    for (; split->stages[k]; k++) {
+    for (; split->stages[k].match; k++) {
         if (limit[k + 1] == pos) {
-            limit[k + 1] = split->stages[k](split->text, pos, limit[k]);
+            struct lk_piece in = {split->text, limit[k]};
+            limit[k + 1] = end_of_piece(&split->stages[k], &in, pos, &split->memo[k]);
         }
     }
     return limit[k];

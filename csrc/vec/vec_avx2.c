@@ -2,7 +2,8 @@
  * Formulas in vec_scalar.c. Steps of 8, the last one partial: lanes beyond n add zero (or -inf to a
  * maximum). rmsnorm squares and sums in double, two accumulators; sum_exp adds floats of
  * lk_exp_f32x8 in double. swiglu is good to a few ulp; below g =
- * -88.7, where it is smaller than 3e-37, exp(-g) overflows and makes it 0.
+ * -88.7, where it is smaller than 3e-37, exp(-g) overflows and makes it 0; geglu likewise.
+ * layernorm sums in double.
  */
 #include <math.h>
 
@@ -46,6 +47,41 @@ void rmsnorm_avx2(float *y, const float *x, const float *w, int n, float eps) {
     }
 }
 
+void layernorm_avx2(float *y, const float *x, const float *w, const float *b, int n, float eps) {
+    sum_f64x4 low = _mm256_setzero_pd(), high = low;
+    for (int i = 0; i < n; i += 8) {
+        const __m256 value = lk_load_f32x8(x, i, n - i);
+        low = _mm256_add_pd(low, low_f64(value));
+        high = _mm256_add_pd(high, high_f64(value));
+    }
+    const __m256d mean = _mm256_set1_pd(reduce_add(_mm256_add_pd(low, high)) / n);
+    low = high = _mm256_setzero_pd();
+    for (int i = 0; i < n; i += 8) {
+        const __m256 value = lk_load_f32x8(x, i, n - i);
+        const __m256i lanes = lk_lanes_8(n - i);
+        const __m256d in_low =
+            _mm256_castsi256_pd(_mm256_cvtepi32_epi64(_mm256_castsi256_si128(lanes)));
+        const __m256d in_high =
+            _mm256_castsi256_pd(_mm256_cvtepi32_epi64(_mm256_extracti128_si256(lanes, 1)));
+        const __m256d c = _mm256_and_pd(_mm256_sub_pd(low_f64(value), mean), in_low);
+        const __m256d d = _mm256_and_pd(_mm256_sub_pd(high_f64(value), mean), in_high);
+        low = _mm256_fmadd_pd(c, c, low);
+        high = _mm256_fmadd_pd(d, d, high);
+    }
+    const double squares = reduce_add(_mm256_add_pd(low, high));
+    const __m256d scale = _mm256_set1_pd(1 / sqrt(squares / n + (double)eps));
+    for (int i = 0; i < n; i += 8) {
+        const __m256 value = lk_load_f32x8(x, i, n - i);
+        const __m128 c = _mm256_cvtpd_ps(_mm256_mul_pd(_mm256_sub_pd(low_f64(value), mean), scale));
+        const __m128 d =
+            _mm256_cvtpd_ps(_mm256_mul_pd(_mm256_sub_pd(high_f64(value), mean), scale));
+        __m256 out = _mm256_mul_ps(_mm256_set_m128(d, c), lk_load_f32x8(w, i, n - i));
+        if (b)
+            out = _mm256_add_ps(out, lk_load_f32x8(b, i, n - i));
+        lk_store_f32x8(y + i, n - i, out);
+    }
+}
+
 /* x holds 4 pairs (a, b), cs their (cos, sin): a cos - b sin in even lanes, b cos + a sin in odd.
  */
 void rope_adjacent_avx2(float *x, const float *cs, int n_rot) {
@@ -82,6 +118,23 @@ void swiglu_avx2(float *y, const float *gate, const float *up, int n) {
         const __m256 e = lk_exp_f32x8(_mm256_sub_ps(_mm256_setzero_ps(), g));
         lk_store_f32x8(y + i, n - i, _mm256_mul_ps(_mm256_div_ps(g, _mm256_add_ps(one, e)), u));
     }
+}
+
+void geglu_avx2(float *y, const float *gate, const float *up, int n) {
+    const __m256 one = _mm256_set1_ps(1.0f);
+    for (int i = 0; i < n; i += 8) {
+        const __m256 g = lk_load_f32x8(gate, i, n - i);
+        const __m256 inner = _mm256_fmadd_ps(_mm256_mul_ps(g, g), _mm256_set1_ps(-0.07135481283f),
+                                             _mm256_set1_ps(-1.59576912161f));
+        const __m256 e = lk_exp_f32x8(_mm256_mul_ps(g, inner));
+        const __m256 gelu = _mm256_div_ps(g, _mm256_add_ps(one, e));
+        lk_store_f32x8(y + i, n - i, up ? _mm256_mul_ps(gelu, lk_load_f32x8(up, i, n - i)) : gelu);
+    }
+}
+
+void softcap_avx2(float *x, int n, float cap) {
+    for (int i = 0; i < n; i += 8)
+        lk_store_f32x8(x + i, n - i, lk_softcap_f32x8(lk_load_f32x8(x, i, n - i), cap));
 }
 
 float max_avx2(const float *x, int n) {

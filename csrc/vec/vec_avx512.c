@@ -2,7 +2,8 @@
  * Formulas in vec_scalar.c. Masked steps of 16, the last one partial: lanes beyond n add zero (or
  * -inf to a maximum). rmsnorm squares and sums in double, two accumulators; sum_exp adds floats
  * of lk_exp_f32x16 in double. swiglu is good to a few ulp; below g =
- * -88.7, where it is smaller than 3e-37, exp(-g) overflows and makes it 0.
+ * -88.7, where it is smaller than 3e-37, exp(-g) overflows and makes it 0; geglu likewise.
+ * layernorm sums in double.
  */
 #include <math.h>
 
@@ -48,6 +49,39 @@ void rmsnorm_avx512(float *y, const float *x, const float *w, int n, float eps) 
     }
 }
 
+void layernorm_avx512(float *y, const float *x, const float *w, const float *b, int n, float eps) {
+    sum_f64x8 low = _mm512_setzero_pd(), high = low;
+    for (int i = 0; i < n; i += 16) {
+        const __m512 value = lk_load_f32x16(x, i, lk_lanes_16(n - i));
+        low = _mm512_add_pd(low, low_f64(value));
+        high = _mm512_add_pd(high, high_f64(value));
+    }
+    const __m512d mean = _mm512_set1_pd(reduce_add(_mm512_add_pd(low, high)) / n);
+    low = high = _mm512_setzero_pd();
+    for (int i = 0; i < n; i += 16) {
+        const __mmask16 lanes = lk_lanes_16(n - i);
+        const __m512 value = lk_load_f32x16(x, i, lanes);
+        const __m512d c = _mm512_maskz_sub_pd((__mmask8)lanes, low_f64(value), mean);
+        const __m512d d = _mm512_maskz_sub_pd((__mmask8)(lanes >> 8), high_f64(value), mean);
+        low = _mm512_fmadd_pd(c, c, low);
+        high = _mm512_fmadd_pd(d, d, high);
+    }
+    const double squares = reduce_add(_mm512_add_pd(low, high));
+    const __m512d scale = _mm512_set1_pd(1 / sqrt(squares / n + (double)eps));
+    for (int i = 0; i < n; i += 16) {
+        const __mmask16 lanes = lk_lanes_16(n - i);
+        const __m512 value = lk_load_f32x16(x, i, lanes);
+        const __m256 c = _mm512_cvtpd_ps(_mm512_mul_pd(_mm512_sub_pd(low_f64(value), mean), scale));
+        const __m256 d =
+            _mm512_cvtpd_ps(_mm512_mul_pd(_mm512_sub_pd(high_f64(value), mean), scale));
+        const __m512 normal = _mm512_insertf32x8(_mm512_castps256_ps512(c), d, 1);
+        __m512 out = _mm512_mul_ps(normal, lk_load_f32x16(w, i, lanes));
+        if (b)
+            out = _mm512_add_ps(out, lk_load_f32x16(b, i, lanes));
+        _mm512_mask_storeu_ps(y + i, lanes, out);
+    }
+}
+
 /* x holds 8 pairs (a, b), cs their (cos, sin): a cos - b sin in even lanes, b cos + a sin in odd.
  */
 void rope_adjacent_avx512(float *x, const float *cs, int n_rot) {
@@ -88,6 +122,27 @@ void swiglu_avx512(float *y, const float *gate, const float *up, int n) {
         const __m512 e = lk_exp_f32x16(_mm512_sub_ps(_mm512_setzero_ps(), g));
         _mm512_mask_storeu_ps(y + i, lanes,
                               _mm512_mul_ps(_mm512_div_ps(g, _mm512_add_ps(one, e)), u));
+    }
+}
+
+void geglu_avx512(float *y, const float *gate, const float *up, int n) {
+    const __m512 one = _mm512_set1_ps(1.0f);
+    for (int i = 0; i < n; i += 16) {
+        const __mmask16 lanes = lk_lanes_16(n - i);
+        const __m512 g = lk_load_f32x16(gate, i, lanes);
+        const __m512 inner = _mm512_fmadd_ps(_mm512_mul_ps(g, g), _mm512_set1_ps(-0.07135481283f),
+                                             _mm512_set1_ps(-1.59576912161f));
+        const __m512 e = lk_exp_f32x16(_mm512_mul_ps(g, inner));
+        const __m512 gelu = _mm512_div_ps(g, _mm512_add_ps(one, e));
+        _mm512_mask_storeu_ps(y + i, lanes,
+                              up ? _mm512_mul_ps(gelu, lk_load_f32x16(up, i, lanes)) : gelu);
+    }
+}
+
+void softcap_avx512(float *x, int n, float cap) {
+    for (int i = 0; i < n; i += 16) {
+        const __mmask16 lanes = lk_lanes_16(n - i);
+        _mm512_mask_storeu_ps(x + i, lanes, lk_softcap_f32x16(lk_load_f32x16(x, i, lanes), cap));
     }
 }
 

@@ -2,7 +2,8 @@
  * rmsnorm: y_i = w_i x_i / sqrt(mean(x^2) + eps), the sum of squares in double
  * rope_adjacent, rope_half: (a, b) -> (a cos - b sin, a sin + b cos), LD2 to part pairs
  * swiglu: y = g / (1 + exp(-g)) * up;  max: FMAX, which keeps NaN;  sum_exp: in double
- * Four values a step; tails value by value with the same operations.
+ * layernorm: y_i = w_i (x_i - mean) / sqrt(var + eps) + b_i in double; geglu: x / (1 + exp(-2 u))
+ * up Four values a step; tails value by value with the same operations.
  */
 #include <math.h>
 
@@ -30,6 +31,44 @@ void rmsnorm_neon(float *y, const float *x, const float *w, int n, float eps) {
     }
     for (; i < n; i++)
         y[i] = w ? x[i] * scale * w[i] : x[i] * scale;
+}
+
+void layernorm_neon(float *y, const float *x, const float *w, const float *b, int n, float eps) {
+    float64x2_t lo_f64x2 = vdupq_n_f64(0.0), hi_f64x2 = vdupq_n_f64(0.0);
+    int i = 0;
+    for (; i + 4 <= n; i += 4) {
+        const float32x4_t v_f32x4 = vld1q_f32(x + i);
+        lo_f64x2 = vaddq_f64(lo_f64x2, vcvt_f64_f32(vget_low_f32(v_f32x4)));
+        hi_f64x2 = vaddq_f64(hi_f64x2, vcvt_high_f64_f32(v_f32x4));
+    }
+    double sum = vaddvq_f64(vaddq_f64(lo_f64x2, hi_f64x2));
+    for (; i < n; i++)
+        sum += (double)x[i];
+    const double mean = sum / n;
+    const float64x2_t mean_f64x2 = vdupq_n_f64(mean);
+    lo_f64x2 = hi_f64x2 = vdupq_n_f64(0.0);
+    for (i = 0; i + 4 <= n; i += 4) {
+        const float32x4_t v_f32x4 = vld1q_f32(x + i);
+        const float64x2_t lo = vsubq_f64(vcvt_f64_f32(vget_low_f32(v_f32x4)), mean_f64x2);
+        const float64x2_t hi = vsubq_f64(vcvt_high_f64_f32(v_f32x4), mean_f64x2);
+        lo_f64x2 = vfmaq_f64(lo_f64x2, lo, lo);
+        hi_f64x2 = vfmaq_f64(hi_f64x2, hi, hi);
+    }
+    double squares = vaddvq_f64(vaddq_f64(lo_f64x2, hi_f64x2));
+    for (; i < n; i++)
+        squares += ((double)x[i] - mean) * ((double)x[i] - mean);
+    const double scale = 1.0 / sqrt(squares / n + (double)eps);
+    for (i = 0; i + 4 <= n; i += 4) {
+        const float32x4_t v_f32x4 = vld1q_f32(x + i);
+        const float64x2_t lo = vsubq_f64(vcvt_f64_f32(vget_low_f32(v_f32x4)), mean_f64x2);
+        const float64x2_t hi = vsubq_f64(vcvt_high_f64_f32(v_f32x4), mean_f64x2);
+        const float32x4_t normal =
+            vcvt_high_f32_f64(vcvt_f32_f64(vmulq_n_f64(lo, scale)), vmulq_n_f64(hi, scale));
+        const float32x4_t y_f32x4 = vmulq_f32(normal, vld1q_f32(w + i));
+        vst1q_f32(y + i, b ? vaddq_f32(y_f32x4, vld1q_f32(b + i)) : y_f32x4);
+    }
+    for (; i < n; i++)
+        y[i] = (float)(((double)x[i] - mean) * scale) * w[i] + (b ? b[i] : 0.0f);
 }
 
 typedef struct {
@@ -81,6 +120,32 @@ void swiglu_neon(float *y, const float *gate, const float *up, int n) {
     }
     for (; i < n; i++)
         y[i] = gate[i] / (1.0f + neon_exp_one(-gate[i])) * up[i];
+}
+
+LK_INLINE float32x4_t gelu(float32x4_t g) {
+    const float32x4_t inner =
+        vfmaq_n_f32(vdupq_n_f32(-1.59576912161f), vmulq_f32(g, g), -0.07135481283f);
+    return vdivq_f32(g, vaddq_f32(vdupq_n_f32(1.0f), neon_exp(vmulq_f32(g, inner))));
+}
+
+void geglu_neon(float *y, const float *gate, const float *up, int n) {
+    int i = 0;
+    for (; i + 4 <= n; i += 4) {
+        const float32x4_t v_f32x4 = gelu(vld1q_f32(gate + i));
+        vst1q_f32(y + i, up ? vmulq_f32(v_f32x4, vld1q_f32(up + i)) : v_f32x4);
+    }
+    for (; i < n; i++) {
+        const float v = vgetq_lane_f32(gelu(vdupq_n_f32(gate[i])), 0);
+        y[i] = up ? v * up[i] : v;
+    }
+}
+
+void softcap_neon(float *x, int n, float cap) {
+    int i = 0;
+    for (; i + 4 <= n; i += 4)
+        vst1q_f32(x + i, neon_softcap(vld1q_f32(x + i), cap));
+    for (; i < n; i++)
+        x[i] = vgetq_lane_f32(neon_softcap(vdupq_n_f32(x[i]), cap), 0);
 }
 
 float max_neon(const float *x, int n) {

@@ -30,9 +30,12 @@ examples:
   llamacpp quantize model-f16.gguf model-q4_k_m.gguf Q4_K_M
   llamacpp bench -m model.gguf
   llamacpp memory -m model.gguf --trace
+  llamacpp sparsity -m model.gguf -f text.txt
+  llamacpp perplexity -m model.gguf -f text.txt
 
 environment:
-  LLAMACPP_ISA   use the kernels of one instruction-set level (see `llamacpp cpu`)
+  LLAMACPP_ISA         use the kernels of one instruction-set level (see `llamacpp cpu`)
+  LLAMACPP_BUS_GUARD   0: let a file that shrinks while in use end the process
 
 exit codes:
   0 success, 2 bad usage or a bad file, 130 after Ctrl-C
@@ -40,9 +43,10 @@ exit codes:
 
 
 COMMANDS = (
-    "generate", "chat", "inspect", "tokenize", "convert", "quantize", "imatrix", "bench", "memory",
-    "cpu",
-)  # fmt: skip
+    *("generate", "chat", "inspect", "tokenize", "convert"),
+    *("quantize", "imatrix"),
+    *("bench", "memory", "sparsity", "perplexity", "cpu"),
+)
 
 
 class _Parser(argparse.ArgumentParser):

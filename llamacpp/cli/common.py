@@ -35,8 +35,10 @@ __all__ = [
 ]
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """``-m``, ``-t``, ``-c`` and ``--cache-type``."""
+def add_model_options(
+    parser: argparse.ArgumentParser, n_ctx: str = "context size in tokens (default: the model's)"
+) -> None:
+    """``-m``, ``-t``, ``-c``, ``--cache-type`` and where weights lie; `n_ctx` tells what -c is."""
     group = parser.add_argument_group("model")
     group.add_argument(
         "-m", "--model", metavar="FILE", help="GGUF file (default: the bundled story model)"
@@ -44,9 +46,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "-t", "--threads", type=int, metavar="N", help="threads (default: the cores allowed)"
     )
-    group.add_argument(
-        "-c", "--ctx", type=int, metavar="N", help="context size in tokens (default: the model's)"
-    )
+    group.add_argument("-c", "--ctx", type=int, metavar="N", help=n_ctx)
     add_cache_type(group)
     group.add_argument(
         "--memory-limit", default="auto", metavar="SIZE",

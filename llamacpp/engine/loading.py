@@ -20,8 +20,8 @@ from llamacpp.tensors import Tensor, map_tensors
 __all__ = ["SWEEP_TOKENS", "Loading", "load_within", "mapped_in_order"]
 
 SWEEP_TOKENS = 2048  # of a prompt that share a pass over weights that come from the disk
-ROOM = 96 << 20  # for the interpreter, libraries, tokenizer and logits
-USABLE = 0.97  # of a limit: page tables and other memory of the system count as well
+ROOM = 48 << 20  # for the interpreter, libraries, tokenizer and logits
+USABLE = 0.98  # of a limit: page tables and other memory of the system count as well
 DEFAULT_CTX = 2048  # positions to leave room for, where the user names no number
 
 

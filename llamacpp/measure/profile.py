@@ -8,7 +8,6 @@ takes is Python's: the rows add up to the time of the whole.
 from __future__ import annotations
 
 import copy
-from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter_ns
@@ -169,7 +168,7 @@ class _Costs:
     def __init__(self, model: Model, runner: Runner, test: Test) -> None:
         self.output = model.network.output.tensors[0].name
         held = kv_bytes(runner.session, test.positions) * test.n_seq
-        self.of = {"attention": (held / model.config.n_layer, 0.0)}
+        self.of = {"attention": (held / model.config.n_layer, 0.0), "residual": (0.0, 0.0)}
         for linear in model.network.linears():
             nbytes = sum(tensor.nbytes for tensor in linear.tensors)
             weights = sum(t.n_elements for t in linear.tensors if len(t.shape) == 2)
@@ -184,7 +183,7 @@ class _Watched:
 
     def __init__(self, network: Network, costs: _Costs) -> None:
         self.config, self.n_vocab = network.config, network.n_vocab
-        self.weights, self.rope_kind = network.weights, network.rope_kind
+        self.weights = network.weights
         self.embedding, self.output = network.embedding, network.output
         self.window = network.window
         self.clock = _Clock()
@@ -258,10 +257,10 @@ class _WatchedEmbedding(Embedding):
         self.n_embd, self.n_vocab = embedding.n_embd, embedding.n_vocab
         self._embedding, self._watched = embedding, watched
 
-    def look_up(self, tokens: array[int], out: Any) -> None:
+    def look_up(self, batch: Batch, space: Workspace) -> None:
         """As `Embedding.look_up`."""
         begin = perf_counter_ns()
-        self._embedding.look_up(tokens, out)
+        self._embedding.look_up(batch, space)
         self._watched.clock.add("embedding", begin)
 
 

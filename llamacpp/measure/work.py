@@ -15,24 +15,28 @@ __all__ = [
 ]
 
 EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"  # GGUF's names in all architectures
+POSITIONS = "position_embd.weight"
 
 
 def token_weights(model: Model) -> list[Tensor]:
-    """The tensors that every token reads as a whole: all, but an embedding that is no output."""
-    return [
-        tensor
-        for name, tensor in model.weights.items()
-        if name != EMBEDDING or OUTPUT not in model.weights
-    ]
+    """The tensors that every token reads as a whole: all, but embeddings that are no output."""
+    rows = _looked_up(model)
+    return [tensor for name, tensor in model.weights.items() if name not in rows]
+
+
+def _looked_up(model: Model) -> list[str]:
+    """The tensors of which a token reads a row."""
+    names = [POSITIONS] if POSITIONS in model.weights else []
+    return [EMBEDDING, *names] if OUTPUT in model.weights else names
 
 
 def weight_bytes_per_token(model: Model) -> int:
-    """Bytes of weights that a token reads; of an embedding that is no output, its row.
+    """Bytes of weights that a token reads; of embeddings that are no output, its rows.
 
     Tokens that are evaluated together share this reading, but for the row.
     """
     whole = sum(tensor.nbytes for tensor in token_weights(model))
-    return whole + (model.weights[EMBEDDING].row_nbytes if OUTPUT in model.weights else 0)
+    return whole + sum(model.weights[name].row_nbytes for name in _looked_up(model))
 
 
 def operations_per_token(model: Model, rows: float = 1.0) -> float:
@@ -56,6 +60,8 @@ def operations_per_token(model: Model, rows: float = 1.0) -> float:
 
 def kv_bytes(held: Context | KVCache, depth: int) -> int:
     """Bytes of keys and values that a token reads behind `depth` positions of its sequence.
+
+    All layers count as if they saw all of them: those with a window read less.
 
     Args:
         held: a session, or a cache; what it holds, or can hold, does not matter.

@@ -7,19 +7,37 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llamacpp.errors import FormatError, UnsupportedError
+from llamacpp.format.types import ValueType
 
 if TYPE_CHECKING:
     from llamacpp.format import Metadata
 
-__all__ = ["Config"]
+__all__ = ["Config", "RopeScaling"]
 
 MAX_HEAD_DIM = 1024  # a head beyond this is a damaged file, not a model
 MAX_SIZE = 1 << 24  # likewise for widths and counts
 
 
 @dataclass(frozen=True)
+class RopeScaling:
+    """How rotary positions are stretched beyond the context trained first: ``rope.scaling.*``."""
+
+    kind: str  # type: none, linear, yarn or longrope
+    factor: float  # by how much
+    n_ctx_orig: int  # original_context_length
+    attn_factor: float  # attn_factor: of the length of rotated vectors
+    beta_fast: float = (
+        32.0  # yarn_beta_fast: turns in n_ctx_orig from which a pair is not stretched
+    )
+    beta_slow: float = 1.0  # yarn_beta_slow: and up to which it is, wholly
+
+
+@dataclass(frozen=True)
 class Config:
-    """Hyperparameters in the words of the GGUF keys ``ARCH.*``."""
+    """Hyperparameters in the words of the GGUF keys ``ARCH.*``.
+
+    What a file does not tell is neutral: 0 for a window or a cap that is not there, 1 for a scale.
+    """
 
     architecture: str
     n_ctx_train: int  # context_length: positions the model was trained for
@@ -32,8 +50,17 @@ class Config:
     head_dim_v: int  # attention.value_length
     n_rot: int  # rope.dimension_count: dimensions of a head that are rotated
     rope_base: float  # rope.freq_base
-    rope_linear_factor: float  # rope.scaling.factor where the type is linear, else 1
-    norm_eps: float  # attention.layer_norm_rms_epsilon
+    rope_base_local: float  # rope.freq_base_swa: of layers with a window, where they have their own
+    rope_scaling: RopeScaling
+    norm_eps: float  # attention.layer_norm_rms_epsilon or attention.layer_norm_epsilon
+    sliding_window: int = 0  # attention.sliding_window: positions that a token sees
+    sliding_window_pattern: int | tuple[bool, ...] | None = None  # attention.sliding_window_pattern
+    attention_scale: float = 0.0  # attention.scale: of q k^T; 0: 1 / sqrt(head_dim_k)
+    attention_softcap: float = 0.0  # attn_logit_softcapping
+    logit_softcap: float = 0.0  # final_logit_softcapping
+    embedding_scale: float = 1.0  # embedding_scale
+    residual_scale: float = 1.0  # residual_scale: of what a part adds
+    logit_scale: float = 1.0  # logit_scale
 
     @classmethod
     def from_metadata(cls, metadata: Metadata) -> Config:
@@ -61,8 +88,17 @@ class Config:
                 "rope.dimension_count", read.size("attention.key_length", head_dim), low=0
             ),
             rope_base=read.number("rope.freq_base", 10000.0),
-            rope_linear_factor=_linear_factor(read),
-            norm_eps=read.number("attention.layer_norm_rms_epsilon"),
+            rope_base_local=read.number("rope.freq_base_swa", 10000.0),
+            rope_scaling=_rope_scaling(read),
+            norm_eps=_norm_eps(read),
+            sliding_window=read.size("attention.sliding_window", 0, low=0, high=1 << 31),
+            sliding_window_pattern=_sliding_window_pattern(read),
+            attention_scale=read.number("attention.scale", 0.0),
+            attention_softcap=read.number("attn_logit_softcapping", 0.0),
+            logit_softcap=read.number("final_logit_softcapping", 0.0),
+            embedding_scale=read.number("embedding_scale", 1.0),
+            residual_scale=read.number("residual_scale", 1.0),
+            logit_scale=read.number("logit_scale", 1.0),
         )
         config._check(read)
         return config
@@ -81,12 +117,30 @@ class Config:
                 f"{self.n_rot} rotated dimensions do not fit heads of {self.head_dim_k}:"
                 " an even number up to the head size is needed"
             )
-        for key in ("expert_count", "attention.sliding_window"):
-            if read.size(key, 0, low=0):
-                raise UnsupportedError(
-                    f"{read.architecture}.{key} is set: mixtures of experts and sliding-window"
-                    " attention are not supported"
-                )
+        if read.size("expert_count", 0, low=0):
+            raise UnsupportedError(
+                f"{read.architecture}.expert_count is set: mixtures of experts are not supported"
+            )
+
+    def is_local(self, layer: int, period: int = 0) -> bool:
+        """Whether a layer is one of those with a window, if there is one.
+
+        Args:
+            layer: number of the layer.
+            period: the last of each `period` layers sees all; 0: none does. A pattern in the file
+                counts more.
+        """
+        pattern = period if self.sliding_window_pattern is None else self.sliding_window_pattern
+        if isinstance(pattern, tuple):
+            return pattern[layer]
+        return pattern == 0 or layer % pattern < pattern - 1
+
+    def window(self, layer: int, period: int = 0) -> int:
+        """How many positions a token sees in a layer, its own included; 0: all before it.
+
+        As `is_local`.
+        """
+        return self.sliding_window if self.is_local(layer, period) else 0
 
 
 class _Reader:
@@ -120,12 +174,43 @@ class _Reader:
         return self.metadata.string(f"{self.architecture}.{key}", default)
 
 
-def _linear_factor(read: _Reader) -> float:
-    """Factor of linear position interpolation; 1 where the file asks for none."""
-    kind = read.text("rope.scaling.type", "linear" if "rope.scale_linear" in read else "none")
-    if kind == "none":
-        return 1.0
-    if kind != "linear":
-        raise UnsupportedError(f"RoPE scaling {kind!r} is not supported; linear and Llama 3's are")
-    old_key = read.number("rope.scale_linear") if "rope.scale_linear" in read else None
-    return read.number("rope.scaling.factor", old_key)
+def _norm_eps(read: _Reader) -> float:
+    rms, layer = "attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"
+    return read.number(layer if layer in read and rms not in read else rms)
+
+
+def _sliding_window_pattern(read: _Reader) -> int | tuple[bool, ...] | None:
+    """A period, or whether each layer has a window."""
+    key = "attention.sliding_window_pattern"
+    name = f"{read.architecture}.{key}"
+    if key not in read:
+        return None
+    if read.metadata.type_of(name) is not ValueType.ARRAY:
+        return read.size(key, low=0)
+    n_layer = read.size("block_count")
+    return tuple(map(bool, read.metadata.numbers(name, ValueType.BOOL, length=n_layer)))
+
+
+def _rope_scaling(read: _Reader) -> RopeScaling:
+    key = "rope.scaling."
+    kind = read.text(f"{key}type", "linear" if "rope.scale_linear" in read else "none")
+    if kind not in ("none", "linear", "yarn", "longrope"):
+        raise UnsupportedError(
+            f"RoPE scaling {kind!r} is not supported; linear, yarn, longrope and Llama 3's are"
+        )
+    factor = None if kind in ("linear", "yarn") else 1.0
+    if "rope.scale_linear" in read:
+        factor = read.number("rope.scale_linear")
+    if kind == "yarn" and read.number(f"{key}yarn_ext_factor", 1.0) != 1.0:
+        raise UnsupportedError("YaRN with an ext_factor other than 1 is not supported")
+    yarn_factor = read.number(f"{key}yarn_attn_factor", 1.0)
+    return RopeScaling(
+        kind=kind,
+        factor=read.number(f"{key}factor", factor),
+        n_ctx_orig=read.size(
+            f"{key}original_context_length", read.size("context_length", high=1 << 31), high=1 << 31
+        ),
+        attn_factor=read.number(f"{key}attn_factor", yarn_factor),
+        beta_fast=read.number(f"{key}yarn_beta_fast", 32.0),
+        beta_slow=read.number(f"{key}yarn_beta_slow", 1.0),
+    )

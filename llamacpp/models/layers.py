@@ -1,20 +1,23 @@
-"""What the architectures share: a batch of tokens, a session's working memory, prepared weights."""
+"""What the architectures share: batches, a session's working memory, the parts of a layer."""
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 from llamacpp import ops
 from llamacpp._native import ffi
+from llamacpp.errors import InvalidArgumentError
 from llamacpp.models.cache import KVCache
 from llamacpp.models.config import Config
+from llamacpp.models.rope import Rope
 from llamacpp.residency import Window, fetch
 from llamacpp.tensors import Tensor
 
-__all__ = ["Batch", "Embedding", "Layer", "Network", "Workspace"]
+__all__ = ["Batch", "Embedding", "Network", "Part", "Workspace"]
 
 
 class Batch(NamedTuple):
@@ -30,25 +33,57 @@ class Batch(NamedTuple):
     rows: array[int]  # (R,) the indices, into the above, whose logits are wanted
 
 
-class Layer(NamedTuple):
-    """A transformer block as four prepared products (T tokens, shapes as columns -> rows)."""
-
-    qkv: ops.Linear  # norm, then n_embd -> n_head * d, n_kv_head * d, n_kv_head * d
-    attn_out: ops.Linear  # n_head * d -> n_embd, added to the residual stream
-    gate_up: ops.Linear  # norm, then n_embd -> n_ff, SwiGLU
-    down: ops.Linear  # n_ff -> n_embd, added to the residual stream
-
-
 class Embedding:
-    """The embedding matrix (n_embd, n_vocab in GGUF's order), looked up by row."""
+    """The embedding matrix (n_embd, n_vocab in GGUF's order), looked up by row.
 
-    def __init__(self, tensor: Tensor) -> None:
+    Args:
+        tensor: the matrix.
+        scale: a factor of what is looked up.
+        positions: (n_embd, n) what is added at each of n positions.
+    """
+
+    def __init__(
+        self, tensor: Tensor, *, scale: float = 1.0, positions: Tensor | None = None
+    ) -> None:
         self.n_embd, self.n_vocab = tensor.shape
         self._matrix = ffi.new("lk_matrix *", ops.matrix(tensor))
+        self._scale = scale
+        self._n_positions = positions.shape[1] if positions else None
+        self._positions = ffi.new("lk_matrix *", ops.matrix(positions)) if positions else None
 
-    def look_up(self, tokens: array[int], out: Any) -> None:
-        """Write the rows of `tokens` (T,) to `out`, ``float *`` (T, n_embd)."""
-        ops.embed(self._matrix, self.n_embd, ffi.from_buffer("int32_t[]", tokens), len(tokens), out)
+    def check_context(self, n_ctx: int) -> None:
+        """Refuse contexts that there are not enough positions for.
+
+        Raises:
+            InvalidArgumentError: the model has learned fewer.
+        """
+        if self._n_positions is not None and n_ctx > self._n_positions:
+            raise InvalidArgumentError(
+                f"n_ctx is {n_ctx}, but this model has learned {self._n_positions} positions only"
+            )
+
+    def look_up(self, batch: Batch, space: Workspace) -> None:
+        """Write the rows of the tokens (T,) to space.x (T, n_embd)."""
+        x, n = space.x.ptr, len(batch.tokens)
+        ops.embed(self._matrix, self.n_embd, ffi.from_buffer("int32_t[]", batch.tokens), n, x)
+        if self._scale != 1.0:
+            ops.scale(x, n * self.n_embd, self._scale)
+        if self._positions is not None:
+            pos, rows = ffi.from_buffer("int32_t[]", batch.pos), space.branch.ptr
+            ops.embed(self._positions, self.n_embd, pos, n, rows)
+            ops.add(x, rows, n * self.n_embd)
+
+
+class Part(Protocol):
+    """Half of a layer, which adds to the residual stream: attention, or a feed-forward network."""
+
+    def linears(self) -> Iterator[ops.Linear]:
+        """Every prepared product."""
+        ...
+
+    def add_to(self, block: ops.Block, space: Workspace, caches: tuple[Any, Any]) -> None:
+        """Add its ops, on the memory of one session; `caches` are the layer's keys and values."""
+        ...
 
 
 class Network(Protocol):
@@ -85,7 +120,6 @@ class Network(Protocol):
         """Every prepared product, for sizing scratch memory."""
         ...
 
-    rope_kind: int
     window: Window | None  # that some of the weights pass through
 
 
@@ -100,36 +134,23 @@ class Workspace:
         config = network.config
         self.cache = cache
         self.n_batch = n_batch
-        self.attention = ops.Attention(
-            ops.AttentionShape(
-                n_head=config.n_head,
-                n_kv_head=config.n_kv_head,
-                head_dim_k=config.head_dim_k,
-                head_dim_v=config.head_dim_v,
-                n_rot=config.n_rot,
-                rope_kind=network.rope_kind if config.n_rot else ops.ROPE_NONE,
-                cache_type=cache.type,
-                n_seq=cache.n_seq,
-                n_ctx=cache.n_ctx,
-                scale=config.head_dim_k**-0.5,
-            )
-        )
+        network.embedding.check_context(cache.n_ctx)
         self.x = ops.Buffer(n_batch, config.n_embd)  # the residual stream
         self.q = ops.Buffer(n_batch, config.n_head * config.head_dim_k)
         self.k = ops.Buffer(n_batch, config.n_kv_head * config.head_dim_k)
         self.v = ops.Buffer(n_batch, config.n_kv_head * config.head_dim_v)
         self.heads = ops.Buffer(n_batch, config.n_head * config.head_dim_v)
         self.hidden = ops.Buffer(n_batch, config.n_ff)
-        self.angles = ops.Buffer(n_batch, max(config.n_rot, 1))
+        self._angles: dict[Rope, tuple[ops.Buffer, array[float]]] = {}
         self.work = ops.Work(n_threads)
-        counts = range(1, min(n_batch, 16) + 1), (n_batch,)
-        for n_tokens in {n for group in counts for n in group}:
-            self.work.reserve(self.attention.scratch(n_tokens, n_threads))
-            for linear in network.linears():
-                self.work.reserve(linear.scratch(n_tokens, n_threads))
-        self._place = ffi.new("lk_batch *", {"angles": self.angles.ptr})
+        self._place = ffi.new("lk_batch *")
         self._alive: tuple[Any, ...] = ()
         self.blocks = list(network.blocks(self))
+        counts = range(1, min(n_batch, 16) + 1), (n_batch,)
+        for n_tokens in {n for group in counts for n in group}:
+            self.work.reserve(network.output.scratch(n_tokens, n_threads))
+            for block in self.blocks:
+                self.work.reserve(block.scratch(n_tokens, n_threads))
         self.window = network.window
         passing = set(self.window.tensors.values()) if self.window else set()
         self._passing = [  # of each op of each block: how many of its weights pass the window
@@ -140,6 +161,23 @@ class Workspace:
             [[t for t in tensors if t not in passing] for tensors in block.tensors]
             for block in self.blocks
         ]
+
+    @cached_property
+    def branch(self) -> ops.Buffer:
+        """(n_batch, n_embd): what a part gives, before it is added to the residual stream."""
+        return ops.Buffer(*self.x.shape)
+
+    def angles(self, rope: Rope) -> ops.Buffer:
+        """(n_batch, n_rot): cosines and sines of a rotation, as `turn` fills them."""
+        if rope not in self._angles:
+            frequencies = rope.frequencies(self.cache.n_ctx)
+            self._angles[rope] = ops.Buffer(self.n_batch, rope.n_rot), frequencies
+        return self._angles[rope][0]
+
+    def turn(self, place: Any) -> None:
+        """Fill the angles of all rotations for the positions of an ``lk_batch *``."""
+        for rope, (angles, frequencies) in self._angles.items():
+            ops.rope_angles(angles.ptr, place.pos, place.n_tokens, frequencies, rope.magnitude)
 
     def run_blocks(self, place: Any, checkpoint: Callable[[], None]) -> None:
         """Run all blocks on the tokens of an ``lk_batch *``, with a checkpoint before each."""

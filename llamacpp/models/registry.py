@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 
 from llamacpp.errors import FormatError, UnsupportedError
 from llamacpp.format import ModelFile
 from llamacpp.models.config import Config
 from llamacpp.models.layers import Network
-from llamacpp.models.llama import Llama
 from llamacpp.models.weights import Weights
 from llamacpp.tensors import Tensor, map_tensors
 
 __all__ = ["ARCHITECTURES", "load_network"]
 
-ARCHITECTURES: dict[str, Callable[[Config, Weights, int], Network]] = {
-    "llama": Llama,
+ARCHITECTURES = {  # its module, which is loaded for who needs it, and its class there
+    "llama": ("llama", "Llama"),
+    "qwen2": ("qwen2", "Qwen2"),
+    "qwen3": ("qwen3", "Qwen3"),
+    "gemma": ("gemma", "Gemma"),
+    "gemma2": ("gemma2", "Gemma2"),
+    "gemma3": ("gemma3", "Gemma3"),
+    "phi3": ("phi3", "Phi3"),
+    "olmo2": ("olmo2", "Olmo2"),
+    "granite": ("granite", "Granite"),
+    "smollm3": ("smollm3", "SmolLM3"),
+    "starcoder2": ("starcoder2", "StarCoder2"),
+    "gpt2": ("gpt2", "GPT2"),
 }
 
 
@@ -37,7 +48,11 @@ def load_network(file: ModelFile, tensors: Mapping[str, Tensor] | None = None) -
     config = Config.from_metadata(file.metadata)
     _check_layers(file, config.n_layer)
     weights = Weights(map_tensors(file) if tensors is None else tensors)
-    return ARCHITECTURES[name](config, weights, _vocabulary_size(file))
+    module, architecture = ARCHITECTURES[name]
+    create: Callable[[Config, Weights, int], Network] = getattr(
+        import_module(f"llamacpp.models.{module}"), architecture
+    )
+    return create(config, weights, _vocabulary_size(file))
 
 
 def _vocabulary_size(file: ModelFile) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 
 from llamacpp import ops
 from llamacpp.errors import FormatError, UnsupportedError
 from llamacpp.tensors import Tensor
 
-__all__ = ["Weights"]
+__all__ = ["LayerWeights", "Weights"]
 
 
 class Weights:
@@ -49,3 +50,84 @@ class Weights:
     def find(self, name: str, *shape: int) -> Tensor | None:
         """Do as `get`, but return None where there is no such tensor."""
         return self.get(name, *shape) if name in self else None
+
+    def values(self, name: str, n: int) -> array[float] | None:
+        """The values of a small float32 tensor (n,), if there is one."""
+        tensor = self.find(name, n)
+        if tensor is None:
+            return None
+        ops.vector(tensor)  # refuses other types
+        return array("f", bytes(tensor.data))
+
+    def norm(self, name: str, n: int, eps: float, kind: int = ops.NORM_RMS) -> ops.Norm:
+        """The norm of n values whose tensors are ``NAME.weight``, and ``NAME.bias`` if there is."""
+        weight = self.get(f"{name}.weight", n)
+        bias = self.find(f"{name}.bias", n) if kind == ops.NORM_LAYER else None
+        return ops.Norm(weight, eps, kind, bias)
+
+
+class LayerWeights:
+    """The weights of one transformer block, by the names that they have within it.
+
+    Args:
+        weights: those of the model.
+        layer: number of the block.
+        eps: epsilon of its norms.
+        norm_kind: ops.NORM_RMS or NORM_LAYER.
+    """
+
+    def __init__(self, weights: Weights, layer: int, eps: float, norm_kind: int) -> None:
+        self._weights = weights
+        self._prefix = f"blk.{layer}."
+        self._eps = eps
+        self._norm_kind = norm_kind
+
+    def __contains__(self, name: str) -> bool:
+        return f"{self._prefix}{name}.weight" in self._weights
+
+    def get(self, name: str, *shape: int) -> Tensor:
+        """As `Weights.get`; `name` is whole but for the block's prefix."""
+        return self._weights.get(self._prefix + name, *shape)
+
+    def find(self, name: str, *shape: int) -> Tensor | None:
+        """As `Weights.find`."""
+        return self._weights.find(self._prefix + name, *shape)
+
+    def norm(self, name: str, n: int) -> ops.Norm:
+        """A norm of n values."""
+        return self._weights.norm(self._prefix + name, n, self._eps, self._norm_kind)
+
+    def linear(
+        self,
+        rows: Mapping[str, int],
+        k: int,
+        norm: ops.Norm | None = None,
+        epilogue: int = ops.STORE,
+    ) -> ops.Linear:
+        """Products of one input by matrices (k -> rows), with biases if the file has them."""
+        return ops.Linear(
+            [self.get(f"{name}.weight", k, n) for name, n in rows.items()],
+            [self.find(f"{name}.bias", n) for name, n in rows.items()],
+            norm=norm,
+            epilogue=epilogue,
+        )
+
+    def fused_linear(
+        self,
+        name: str,
+        rows: Sequence[int],
+        k: int,
+        norm: ops.Norm | None = None,
+        epilogue: int = ops.STORE,
+    ) -> ops.Linear:
+        """The same of matrices that lie as one below each other: products with its parts."""
+        matrix = self.get(f"{name}.weight", k, sum(rows))
+        bias = self.find(f"{name}.bias", sum(rows))
+        starts = [sum(rows[:i]) for i in range(len(rows))]
+        cuts = list(zip(starts, rows, strict=True))
+        return ops.Linear(
+            [matrix.part(*cut) for cut in cuts],
+            [bias.part(*cut) if bias is not None else None for cut in cuts],
+            norm=norm,
+            epilogue=epilogue,
+        )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llamacpp import ops
-from llamacpp._native import ffi
+from llamacpp._native import ffi, lib
 from llamacpp.engine import Model
 from llamacpp.errors import InvalidArgumentError
 from llamacpp.models.layers import Batch, Network, Workspace
@@ -32,8 +32,8 @@ def collect_importance(
     """Evaluate a text in chunks, and add up the squares of the inputs of every layer's matrices.
 
     As llama.cpp's `llama-imatrix` does it: the text becomes tokens as a whole, in chunks of n_ctx;
-    what is left over at the end is not used; in models with a BOS token it takes the place of the
-    first of each chunk. The output matrix is left out.
+    what is left over at the end is not used; where a text begins with a BOS token, that takes the
+    place of the first of each chunk. The output matrix is left out.
 
     Args:
         model: of floats, best the one to be quantised.
@@ -51,19 +51,18 @@ def collect_importance(
     n = min(DEFAULT_CHUNK, model.config.n_ctx_train) if n_ctx is None else n_ctx
     if n < 2:
         raise InvalidArgumentError(f"chunks of {n} tokens are too short")
-    tokens = tokenizer.encode(text, add_bos=True)
+    tokens = tokenizer.encode(text)
     n_chunks = len(tokens) // n
     if not n_chunks:
         raise InvalidArgumentError(
             f"the text has {len(tokens)} tokens, less than a chunk of {n}: take a longer text"
         )
-    has_bos = bool(tokens) and tokens[:1] != tokenizer.encode(text, add_bos=False)[:1]
     session = model.session(n_ctx=n, n_batch=n)
     sums = _Sums()
     session.network = cast(Network, _Watched(session.network, sums))
     for i in range(n_chunks):
         chunk = list(tokens[i * n : (i + 1) * n])
-        if has_bos:
+        if tokenizer.add_bos:
             chunk[0] = tokens[0]
         session.reset()
         session.eval(chunk, logits=None)
@@ -141,9 +140,14 @@ def _input(step: Any, n: int) -> npt.NDArray[np.float32]:
     """
     op = step.op
     x = np.frombuffer(ffi.buffer(step.x, 4 * n * op.k), np.float32).reshape(n, op.k)
-    if not op.norm:
+    norm = op.norm
+    if norm.kind == lib.LK_NORM_NONE:
         return x
-    weight = np.frombuffer(ffi.buffer(op.norm, 4 * op.k), np.float32)
-    mean = np.square(x, dtype=np.float64).mean(axis=1, keepdims=True)
-    normed: npt.NDArray[np.float32] = (x / np.sqrt(mean + op.norm_eps) * weight).astype(np.float32)
-    return normed
+    y = x.astype(np.float64)
+    if norm.kind == lib.LK_NORM_LAYER:
+        y -= y.mean(axis=1, keepdims=True)
+    y /= np.sqrt(np.square(y).mean(axis=1, keepdims=True) + norm.eps)
+    y *= np.frombuffer(ffi.buffer(norm.weight, 4 * op.k), np.float32)
+    if norm.bias:
+        y += np.frombuffer(ffi.buffer(norm.bias, 4 * op.k), np.float32)
+    return y.astype(np.float32)

@@ -20,6 +20,7 @@ from itertools import islice
 from llamacpp.errors import ModelFileError
 from llamacpp.format import ModelFile
 from llamacpp.format.mapping import DirectFile
+from llamacpp.format.pages import advise_huge_pages
 from llamacpp.residency.plan import PAGE, SLOTS, Plan
 from llamacpp.tensors import Tensor
 
@@ -46,7 +47,9 @@ class Window:
         """
         self.nbytes = plan.window_bytes
         private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # a fork fills its own
-        memory = memoryview(mmap.mmap(-1, self.nbytes, flags=private))
+        mapping = mmap.mmap(-1, self.nbytes, flags=private)
+        advise_huge_pages(mapping)  # a read past the page cache lists every page that it fills
+        memory = memoryview(mapping)
         files: dict[int, DirectFile] = {}
         self.tensors: dict[str, Tensor] = {}
         chunks = []

@@ -1,4 +1,4 @@
-"""Byte-level BPE (`tokenizer.ggml.model` = gpt2): GPT-2, Llama 3, Qwen 2, SmolLM.
+"""Byte-level BPE (`tokenizer.ggml.model` = gpt2): GPT-2, Llama 3, Qwen, DeepSeek and many more.
 
 The tables and the encoder are C (csrc/bpe), built from the bytes of the file's header: no Python
 object is made per token. Words: Radford et al. 2019; merges: Sennrich et al. 2016.
@@ -10,39 +10,14 @@ import os
 from typing import Any
 
 from llamacpp._native import check, ffi, lib
-from llamacpp.errors import FormatError, InvalidArgumentError, UnsupportedError
+from llamacpp.errors import FormatError, InvalidArgumentError
 from llamacpp.format.metadata import Metadata, StringArray
 from llamacpp.tokenizer.base import Tokenizer, c_strings, token_types
+from llamacpp.tokenizer.pre import pre_tokenizer
 
-__all__ = ["PRE_TOKENIZERS", "BpeTokenizer"]
-
-# tokenizer.ggml.pre -> the words it stands for (csrc/bpe/split.c); models share them.
-PRE_TOKENIZERS: dict[str, int] = {
-    name: kind
-    for kind, names in (
-        (lib.LK_PRETOK_DEFAULT, ("default",)),
-        (lib.LK_PRETOK_GPT2, ("gpt-2", "phi-2", "mpt", "olmo", "jais")),
-        (lib.LK_PRETOK_LLAMA3, ("llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral", "lfm2")),
-        (lib.LK_PRETOK_LLAMA3, ("dbrx", "smaug-bpe")),
-        (lib.LK_PRETOK_QWEN2, ("qwen2", "deepseek-r1-qwen", "megrez", "stablelm2")),
-        (lib.LK_PRETOK_SMOLLM, ("smollm", "starcoder", "refact", "command-r", "codeshell")),
-    )
-    for name in names
-}
+__all__ = ["BpeTokenizer"]
 
 _allocate = ffi.new_allocator(should_clear_after_alloc=False)
-
-# These take a word that is a token as it is, and begin with BOS, unless the file says otherwise.
-_LLAMA3_FAMILY = frozenset(("llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral", "lfm2"))
-
-
-def _pre_tokenizer(name: str) -> int:
-    if name not in PRE_TOKENIZERS:
-        raise UnsupportedError(
-            f"pre-tokenizer {name!r} (tokenizer.ggml.pre) is not supported; supported are "
-            + ", ".join(sorted(PRE_TOKENIZERS))
-        )
-    return PRE_TOKENIZERS[name]
 
 
 class BpeTokenizer(Tokenizer):
@@ -54,8 +29,7 @@ class BpeTokenizer(Tokenizer):
     """
 
     def __init__(self, metadata: Metadata) -> None:
-        self._pre = metadata.string("tokenizer.ggml.pre", "default")
-        pretok = _pre_tokenizer(self._pre)
+        self._pre = pre_tokenizer(metadata.string("tokenizer.ggml.pre", "") or "default")
         tokens = metadata.strings("tokenizer.ggml.tokens")
         merges = metadata.strings("tokenizer.ggml.merges")
         types = token_types(metadata, len(tokens))
@@ -64,8 +38,8 @@ class BpeTokenizer(Tokenizer):
             "struct lk_bpe_options *",
             {
                 "seed": int.from_bytes(os.urandom(8), "little"),
-                "pretok": pretok,
-                "ignore_merges": self._pre in _LLAMA3_FAMILY,
+                "pretok": self._pre.splitter,
+                "ignore_merges": self._pre.ignore_merges,
                 "unk_id": unk if unk < len(tokens) else -1,
             },
         )
@@ -88,7 +62,7 @@ class BpeTokenizer(Tokenizer):
             return None
 
     def _default_adds(self) -> tuple[bool, bool]:
-        return self._pre in _LLAMA3_FAMILY, False
+        return self._pre.add_bos, False
 
     def _encode_plain(self, text: bytes, first: bool) -> list[int]:
         ids = _allocate("int32_t[]", len(text))

@@ -64,6 +64,19 @@ def test_results_are_those_without_a_limit(path: Path, limited: Model) -> None:
         assert said[0] == said[1]
 
 
+def test_fused_matrices_pass_the_window_as_one(tmp_path: Path, small: None) -> None:
+    path = write_random_model(tmp_path / "m.gguf", Type.Q4_0, n_layer=6, fused=True)
+    with (
+        Model.open(path, memory_limit=share_of(path, 0.3)) as model,
+        Model.open(path, memory_limit=None) as whole,
+    ):
+        assert "blk.0.ffn_up.weight" in {tensor.name for tensor in model.plan.streamed}
+        got, want = model.session(), whole.session()
+        for piece in (TOKENS, [3], [4]):
+            np.testing.assert_array_equal(got.eval(piece, "all"), want.eval(piece, "all"))
+        assert whole.copied_weight_bytes == 0
+
+
 def test_the_window_is_all_that_is_copied(limited: Model) -> None:
     window = limited.network.window
     assert window is not None

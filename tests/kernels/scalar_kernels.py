@@ -20,8 +20,11 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "skinny": (None, P, Z, P, Z, P, I, I, I, I),
     "attn": (None, P),
     "rmsnorm": (None, P, P, P, I, F),
+    "layernorm": (None, P, P, P, P, I, F),
     "rope": (None, P, P, I),
     "swiglu": (None, P, P, P, I),
+    "geglu": (None, P, P, P, I),
+    "softcap": (None, P, I, F),
     "f32": (None, P, P, I),
     "f16": (None, P, P, I),
     "max": (F, P, I),
@@ -44,9 +47,10 @@ def tile_of(q: np.ndarray, start: np.ndarray, scale: np.ndarray, low: np.ndarray
 
 class AttnTile(ctypes.Structure):
     _fields_ = [
-        *[(name, P) for name in ("q", "k", "v", "n_seen", "m", "l", "acc")],
+        *[(name, P) for name in ("q", "k", "v", "n_seen", "n_skipped", "m", "l", "acc")],
         ("q_stride", ctypes.c_ssize_t),
         *[(name, ctypes.c_int32) for name in ("n_q", "n_pos", "head_dim_k", "head_dim_v")],
+        ("softcap", F),
     ]
 
 

@@ -244,9 +244,10 @@ def test_tile_products_match_float64(
     assert (abs(y - exact) <= (2 * k / group + 6) * U * terms).all()
 
 
+@pytest.mark.parametrize("softcap", [0.0, 4.0])
 @pytest.mark.parametrize("kind", ["f32", "f16", "q8_0"])
 def test_attention_over_tiles_is_softmax_attention(
-    scalar: Callable[[str], Kernel], kind: str
+    scalar: Callable[[str], Kernel], kind: str, softcap: float
 ) -> None:
     n_q, dk, dv, random = 3, 64, 32, rng()
     q = random.standard_normal((n_q, dk)).astype(np.float32)
@@ -254,16 +255,19 @@ def test_attention_over_tiles_is_softmax_attention(
     blocks, rows, k, v = cache_of(kind, k, v)
     m, total = np.full(n_q, -np.inf, np.float32), np.zeros(n_q, np.float32)
     acc = np.zeros((n_q, dv), np.float32)
-    last = np.array([150, 128, 97])  # positions each query sees
+    first, last = np.array([0, 5, 70]), np.array([150, 128, 97])  # positions each query sees
     for start in range(0, 150, 64):
         n_pos = min(64, 150 - start)
-        seen = np.clip(last - start, 0, n_pos).astype(np.int32)
-        arrays = (q, blocks[start // 16 :], rows[start:], seen, m, total, acc)
-        tile = AttnTile(*[a.ctypes.data for a in arrays], dk, n_q, n_pos, dk, dv)
+        skipped, seen = (np.clip(at - start, 0, n_pos).astype(np.int32) for at in (first, last))
+        arrays = (q, blocks[start // 16 :], rows[start:], seen, skipped, m, total, acc)
+        addresses = [a.ctypes.data for a in arrays]
+        tile = AttnTile(*addresses, dk, n_q, n_pos, dk, dv, softcap)
         scalar(f"attn_{kind}")(ctypes.addressof(tile))
     for i in range(n_q):
-        keys, values = (a[: last[i]].astype(np.float64) for a in (k, v))
+        keys, values = (a[first[i] : last[i]].astype(np.float64) for a in (k, v))
         scores = keys @ q[i].astype(np.float64)
+        if softcap:
+            scores = softcap * np.tanh(scores / softcap)
         weights = np.exp(scores - scores.max())
         exact = weights @ values / weights.sum()
         score_error = (dk + 1) * U * (abs(keys) @ abs(q[i])).max()
@@ -280,6 +284,15 @@ def test_norm_rotation_and_activation_match_float64(scalar: Callable[[str], Kern
     scalar("rmsnorm")(y, x, w, n, 1e-5)
     eps = float(np.float32(1e-5))
     np.testing.assert_allclose(y, w64 * x64 / np.sqrt((x64**2).mean() + eps), rtol=4 * U)
+    scalar("layernorm")(y, x, w, up, n, 1e-5)
+    normal = (x64 - x64.mean()) / np.sqrt(x64.var() + eps)
+    np.testing.assert_allclose(y, w64 * normal + up64, rtol=0, atol=4 * U * 64)
+    scalar("geglu")(y, x, up, n)
+    gelu = x64 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x64 + 0.044715 * x64**3))) / 2
+    np.testing.assert_allclose(y, gelu * up64, rtol=4 * U, atol=1e-13)
+    capped = x.copy()
+    scalar("softcap")(capped, n, 3.0)
+    np.testing.assert_allclose(capped, 3 * np.tanh(x64 / 3), rtol=8 * U)
     scalar("swiglu")(y, x, up, n)
     np.testing.assert_allclose(y, x64 / (1 + np.exp(-x64)) * up64, rtol=12 * U)
     angle = rng().uniform(-3, 3, n // 2)

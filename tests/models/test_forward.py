@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Type
 
-from llamacpp import _native
 from llamacpp.engine import Model
+from tests.evaluation import ways
 from tests.random_models import WEIGHT_TYPES, write_random_model
 from tests.reference import ReferenceModel, nmse
 
@@ -40,15 +39,6 @@ def report(request: pytest.FixtureRequest) -> Iterator[None]:
             reporter.write_line(f"{weights:8} {cache:6} {level:9} {error:9.1e} {limit:9.1e}")
 
 
-@pytest.fixture(params=_native.available_levels())
-def level(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each level of this machine in turn."""
-    before = _native.active_level()
-    _native.set_level(request.param)
-    yield request.param
-    _native.set_level(before)
-
-
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[Type, Path]:
     folder = tmp_path_factory.mktemp("models")
@@ -58,23 +48,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[Type, Path]:
 @pytest.fixture(scope="module")
 def references(models: dict[Type, Path]) -> dict[Type, ReferenceModel]:
     return {t: ReferenceModel(path) for t, path in models.items()}
-
-
-def ways(model: Model, cache: str, tokens: list[int]) -> Iterator[np.ndarray]:
-    """Logits of all tokens, evaluated whole, step by step, in pieces, and among others."""
-    n = len(tokens)
-    yield model.session(cache_type=cache).eval(tokens, "all")
-    session = model.session(cache_type=cache)
-    yield np.concatenate([session.eval([token]) for token in tokens])
-    session = model.session(cache_type=cache, n_batch=16)
-    cuts = [0, 3, 4, n // 2, n]
-    yield np.concatenate([session.eval(tokens[a:b], "all") for a, b in pairwise(cuts)])
-    # three sequences, interleaved: the tokens themselves, their reverse, and a shorter one
-    session = model.session(cache_type=cache, n_seq=3)
-    others = [tokens, tokens[::-1], tokens[: n // 3]]
-    flat = [(t[i], i, s) for i in range(n) for s, t in enumerate(others) if i < len(t)]
-    rows = [i for i, (_, _, s) in enumerate(flat) if s == 0]
-    yield session.forward(*zip(*flat, strict=True), rows)
 
 
 def worst(model: Model, reference: ReferenceModel, cache: str, tokens: list[int]) -> float:

@@ -73,7 +73,7 @@ def test_the_model_these_tests_break_is_whole(tmp_path: Path) -> None:
         ({"llama.block_count": "two"}, "llama.block_count"),
         ({"llama.block_count": 2.0}, "llama.block_count"),
         ({"llama.block_count": 0}, "llama.block_count.* is 0"),
-        ({"llama.block_count": 2}, r"blk\.1\.attn_q\.weight.*missing"),
+        ({"llama.block_count": 2}, r"blk\.1\.attn_norm\.weight.*missing"),
         ({"llama.embedding_length": 33}, "33 cannot be split into 4 heads"),
         ({"llama.embedding_length": 64}, r"shape \[32, 10\] instead of \[64, 10\]"),
         ({"llama.embedding_length": 2**31}, "outside 1 to"),
@@ -103,8 +103,7 @@ def test_hyperparameters_that_make_no_sense_are_refused(
     [
         ({"general.architecture": "mamba"}, "architecture 'mamba' is not supported.*llama"),
         ({"llama.expert_count": 8}, "expert_count is set"),
-        ({"llama.attention.sliding_window": 4096}, "sliding_window is set"),
-        ({"llama.rope.scaling.type": "yarn", "llama.rope.scaling.factor": 4.0}, "'yarn'"),
+        ({"llama.rope.scaling.type": "dynamic", "llama.rope.scaling.factor": 4.0}, "'dynamic'"),
     ],
 )
 def test_models_that_we_do_not_run_are_refused_by_name(
@@ -143,6 +142,28 @@ def test_vectors_must_be_float32(name: str, tmp_path: Path) -> None:
     path = write(tmp_path / "m.gguf", types={name: GGMLType.F16})
     with pytest.raises(UnsupportedError, match=f"{name}.*must be F32"):
         Model.open(path)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "error", "message"),
+    [
+        ({"attention.sliding_window_pattern": [True, False]}, FormatError, "2 entries, but 1"),
+        ({"attention.sliding_window_pattern": [1]}, FormatError, "an array of BOOL"),
+        ({"attention.scale": float("nan")}, FormatError, "attention.scale.* not positive"),
+        ({"final_logit_softcapping": -30.0}, FormatError, "softcapping.* not positive"),
+        ({"rope.scaling.type": "yarn"}, FormatError, "rope.scaling.factor"),
+        (
+            {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0,
+             "rope.scaling.yarn_ext_factor": 0.5},
+            UnsupportedError, "ext_factor",
+        ),
+    ],
+)  # fmt: skip
+def test_options_of_newer_architectures_are_checked(
+    metadata: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        Model.open(write(tmp_path / "m.gguf", {f"llama.{k}": v for k, v in metadata.items()}))
 
 
 def test_biases_and_rope_factors_are_checked(tmp_path: Path) -> None:

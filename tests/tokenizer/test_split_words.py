@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import random
+import time
 import unicodedata
-from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
+from expressions import EXPRESSIONS, FAMILIES
+from random_texts import ASSIGNED, text_maker
 
 from llamacpp._native import check, ffi, lib
-from llamacpp.tokenizer.bpe import PRE_TOKENIZERS
+from llamacpp.tokenizer.pre import PRE_TOKENIZERS
 
 regex = pytest.importorskip("regex")
-
-GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-CL100K = (
-    r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|%s|"
-    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-EXPRESSIONS = {
-    "gpt-2": [GPT2],
-    "llama-bpe": [CL100K % r"\p{N}{1,3}"],
-    "qwen2": [CL100K % r"\p{N}"],
-    "smollm": [r"\p{N}", GPT2],
-    "default": [r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"],
-}
 
 
 def split_by_regex(text: str, pre: str) -> list[str]:
@@ -35,7 +24,7 @@ def split_by_regex(text: str, pre: str) -> list[str]:
         cut = []
         for piece in pieces:
             ends = [0]
-            for match in regex.finditer(expression, piece):
+            for match in regex.finditer(expression, piece, regex.V1):
                 ends += [match.start(), match.end()]
             ends.append(len(piece))
             cut += [piece[start:end] for start, end in pairwise(ends) if end > start]
@@ -45,43 +34,23 @@ def split_by_regex(text: str, pre: str) -> list[str]:
 
 def split(data: bytes, pre: str) -> list[bytes]:
     ends, count = ffi.new("size_t[]", len(data)), ffi.new("size_t *")
-    check(lib.lk_bpe_split(PRE_TOKENIZERS[pre], data, len(data), ends, len(data), count), "split")
+    splitter = PRE_TOKENIZERS[pre].splitter
+    check(lib.lk_bpe_split(splitter, data, len(data), ends, len(data), count), "split")
     return [data[start:end] for start, end in pairwise([0, *ffi.unpack(ends, count[0])])]
 
 
-# Both the interpreter's and the regex module's Unicode know these characters.
-ASSIGNED = [
-    chr(c) for c in range(0x110000) if unicodedata.category(chr(c)) not in ("Cn", "Cs", "Co")
-]
-
-
-def make_generators(rng: random.Random) -> list[Callable[[], str]]:
-    by_kind: dict[str, list[str]] = {}
-    for char in ASSIGNED:
-        by_kind.setdefault(unicodedata.category(char)[0], []).append(char)
-    spaces = [c for c in ASSIGNED if regex.match(r"\s", c)]
-    tails = ["'s", "'T", "'re", "'RE", "'Ve", "'ll", "'lL", "'", "''", "'x", "'l", "'r"]
-    return [
-        lambda: rng.choice(tails),
-        lambda: rng.choice(["word", " Word", "été", "ab12", "123", "4567890", " 1", "١٢٣٤"]),
-        lambda: rng.choice([" ", "  ", "    ", "\n", "\n\n", "\r\n", "\t", " \n", "\n ", "\x1c"]),
-        lambda: "".join(rng.choices(spaces, k=rng.randint(1, 4))),
-        lambda: "".join(rng.choices(by_kind["N"], k=rng.randint(1, 5))),
-        lambda: "".join(rng.choices(by_kind["P"] + by_kind["S"], k=rng.randint(1, 4))),
-        lambda: "".join(rng.choices(by_kind["L"] + by_kind["M"], k=rng.randint(1, 4))),
-        lambda: "".join(rng.choices("$+<=>^~|`'.,!-_/\\#", k=rng.randint(1, 4))),
-        lambda: rng.choice(ASSIGNED),
-    ]
+def test_every_name_has_its_expressions() -> None:
+    assert set(EXPRESSIONS) == set(PRE_TOKENIZERS)
+    assert {pre.splitter for pre in PRE_TOKENIZERS.values()} == set(range(lib.LK_N_PRETOKS))
 
 
 @pytest.mark.parametrize("pre", EXPRESSIONS)
 def test_words_equal_those_of_the_regular_expressions(pre: str) -> None:
-    rng = random.Random(7)
-    generators = make_generators(rng)
-    for _ in range(1000):
-        text = "".join(rng.choice(generators)() for _ in range(rng.randint(1, 12)))
+    make_text = text_maker(random.Random(pre))
+    for _ in range(1000 if pre in FAMILIES else 50):
+        text = make_text()
         expected = [word.encode() for word in split_by_regex(text, pre)]
-        assert split(text.encode(), pre) == expected, repr(text)
+        assert split(text.encode(), pre) == expected, ascii(text)
 
 
 def test_every_assigned_character_has_the_class_of_its_category() -> None:
@@ -103,7 +72,7 @@ def test_every_assigned_character_has_the_class_of_its_category() -> None:
         assert words == [word.replace(b"?", data) for word in expected], hex(ord(char))
 
 
-@pytest.mark.parametrize("pre", EXPRESSIONS)
+@pytest.mark.parametrize("pre", FAMILIES)
 def test_words_of_any_bytes_join_to_the_bytes(pre: str) -> None:
     rng = random.Random(3)
     chunks = [b"\xff", b"\xc3", b"\xe2\x96", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xc0\x80"]
@@ -115,13 +84,36 @@ def test_words_of_any_bytes_join_to_the_bytes(pre: str) -> None:
         assert all(words)
 
 
-@pytest.mark.parametrize("pre", ["gpt-2", "llama-bpe", "qwen2"])
+@pytest.mark.parametrize("pre", FAMILIES)
 def test_a_byte_that_is_no_utf8_is_a_character_of_no_class(pre: str) -> None:
-    assert split(b"ab\xffcd \xff\xfe!", pre) == split_like(b"ab\x01cd \x01\x01!", pre)
+    # U+007F is as little as that byte: no letter, mark, number, sign or space.
+    data = b"ab\xffcd \xff\xfe! 12\xff3 \xff\n\xe4\xbd\xa0\xff"
+    assert split(data, pre) == split_like(data.translate(BAD_TO_DEL), pre, data)
 
 
-def split_like(data: bytes, pre: str) -> list[bytes]:
-    """Words of `data`, cut where U+0001 stands for the bad bytes, with those bytes put back."""
-    bad = iter([b"\xff", b"\xff", b"\xfe"])
-    words = split(data, pre)
-    return [b"".join(next(bad) if c == 1 else bytes([c]) for c in word) for word in words]
+BAD_TO_DEL = bytes(0x7F if byte in (0xFE, 0xFF) else byte for byte in range(256))
+
+
+def split_like(similar: bytes, pre: str, data: bytes) -> list[bytes]:
+    """Cut `data` where `similar`, of the same length, is cut."""
+    ends = [0]
+    for word in split(similar, pre):
+        ends.append(ends[-1] + len(word))
+    return [data[start:end] for start, end in pairwise(ends)]
+
+
+REPEATED = [" ", "a", "A", "1", "\n", "\r\n", "\u0301", "1a", " \n", "  x", "あD", "D\u0301", "½"]
+REPEATED += ["'", "!", "!a", "\u3000", "\u3000a", "你", "々", "<sentinel:0", "IMGIMGA", "\x00 "]
+
+
+@pytest.mark.parametrize("pre", FAMILIES)
+def test_a_megabyte_is_split_in_linear_time(pre: str) -> None:
+    # Walking a run again for each of its words would take minutes to hours for most of these.
+    for part in [*(part.encode() for part in REPEATED), b"\xff"]:
+        data = part * (1_000_000 // len(part)) + b"x"
+        ends, count = ffi.new("size_t[]", len(data)), ffi.new("size_t *")
+        start = time.process_time()
+        splitter = PRE_TOKENIZERS[pre].splitter
+        check(lib.lk_bpe_split(splitter, data, len(data), ends, len(data), count), "split")
+        assert time.process_time() - start < 5, part
+        assert ends[count[0] - 1] == len(data)

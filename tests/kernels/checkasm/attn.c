@@ -1,15 +1,17 @@
 /*
  * attn_TYPE over up to three tiles, the state carried from one to the next. With p = exp(s - m):
- * a score of n products is off by e = n 2u max sum|q k| at most, so m by e, and l and acc, once
- * brought to the same m, by a factor exp(2 e) and the roundings of their own sums.
+ * a score of n products is off by e = n 2u max sum|q k| at most, and a capped one by 2^-20 of the
+ * cap more; so m by e, and l and acc, once brought to the same m, by a factor exp(2 e) and the
+ * roundings of their own sums.
  */
 #include "attn/attn.h"
 #include "check.h"
 
 typedef struct {
     int n_q, dk, dv;
-    int type;     /* of the cache */
-    float spread; /* size of the scores */
+    int type;      /* of the cache */
+    float spread;  /* size of the scores */
+    float softcap; /* of them; 0: none */
 } shape;
 
 typedef struct {
@@ -65,21 +67,30 @@ static const float *new_queries(const shape *s, int q_stride) {
 }
 
 static lk_attn_tile new_tile(const shape *s, const float *q, int q_stride, const state *y,
-                             const int32_t *n_seen, int n_pos) {
+                             const int32_t *n_seen, const int32_t *n_skipped, int n_pos) {
     const size_t n_blocks = (size_t)(n_pos + LK_KEY_BLOCK - 1) / LK_KEY_BLOCK;
     const size_t k_bytes = n_blocks * lk_key_block_bytes(s->type, s->dk);
     const size_t v_bytes = (size_t)n_pos * lk_value_row_bytes(s->type, s->dv);
     void *k = check_at_end("k", k_bytes), *v = check_at_end("v", v_bytes);
     fill(k, s, k_bytes, true);
     fill(v, s, v_bytes, false);
-    return (lk_attn_tile){q,      k,        v,      n_seen, y->m,  y->l,
-                          y->acc, q_stride, s->n_q, n_pos,  s->dk, s->dv};
+    return (lk_attn_tile){q,      k,        v,      n_seen, n_skipped, y->m,  y->l,
+                          y->acc, q_stride, s->n_q, n_pos,  s->dk,     s->dv, s->softcap};
+}
+
+/* The score of query i with position p. */
+static double score_of(const shape *s, const lk_attn_tile *t, int i, int p) {
+    double score = 0.0;
+    for (int j = 0; j < s->dk; j++)
+        score += (double)t->q[i * t->q_stride + j] * key(s, t->k, p, j);
+    const double cap = (double)s->softcap;
+    return cap != 0.0 ? cap * tanh(score / cap) : score;
 }
 
 /* Largest sum |q k| of the query: the error of any score is within (dk + 1) 2u of it. */
 static double score_magnitude(const shape *s, const lk_attn_tile *t, int i) {
     double most = 0.0;
-    for (int p = 0; p < t->n_seen[i]; p++) {
+    for (int p = t->n_skipped[i]; p < t->n_seen[i]; p++) {
         double sum = 0.0;
         for (int j = 0; j < s->dk; j++)
             sum += fabs((double)t->q[i * t->q_stride + j] * key(s, t->k, p, j));
@@ -93,10 +104,8 @@ static void update_sums(const shape *s, const lk_attn_tile *t, int i, float old_
     double m = (double)t->m[i];
     for (int j = 0; j < s->dv; j++)
         sums[j] *= exp((double)old_m - m);
-    for (int p = 0; p < t->n_seen[i]; p++) {
-        double score = 0.0;
-        for (int j = 0; j < s->dk; j++)
-            score += (double)t->q[i * t->q_stride + j] * key(s, t->k, p, j);
+    for (int p = t->n_skipped[i]; p < t->n_seen[i]; p++) {
+        const double score = score_of(s, t, i, p);
         for (int j = 0; j < s->dv; j++)
             sums[j] += exp(score - m) * fabs(value(s, t->v, p, j));
     }
@@ -124,8 +133,8 @@ static void compare(const shape *s, const state *got, const state *want, const d
 static void run(const check_kernel *kernel, const shape *s, int n_tiles) {
     static double sums[40 * 256], error[40];
     static float old_m[40];
-    check_case("n_q = %d, head_dim_k = %d, head_dim_v = %d, scores about %g, %d tiles", s->n_q,
-               s->dk, s->dv, (double)s->spread, n_tiles);
+    check_case("n_q = %d, head_dim_k = %d, head_dim_v = %d, scores about %g, cap %g, %d tiles",
+               s->n_q, s->dk, s->dv, (double)s->spread, (double)s->softcap, n_tiles);
     state want = new_state("scalar state", s), got = new_state("state", s);
     int q_stride = s->dk + check_below(3), seen = 0;
     const float *q = new_queries(s, q_stride);
@@ -134,11 +143,13 @@ static void run(const check_kernel *kernel, const shape *s, int n_tiles) {
     for (int tile = 0; tile < n_tiles; tile++) {
         int n_pos = tile + 1 < n_tiles ? LK_ATTN_TILE : 1 + check_below(LK_ATTN_TILE);
         int32_t *n_seen = check_at_end("n_seen", 4 * (size_t)s->n_q);
+        int32_t *n_skipped = check_at_end("n_skipped", 4 * (size_t)s->n_q);
         for (int i = 0; i < s->n_q; i++) {
             n_seen[i] = check_below(3) ? n_pos : check_below(n_pos + 1);
+            n_skipped[i] = check_below(3) ? 0 : check_below(n_pos + 1);
             old_m[i] = want.m[i];
         }
-        lk_attn_tile t = new_tile(s, q, q_stride, &want, n_seen, n_pos);
+        lk_attn_tile t = new_tile(s, q, q_stride, &want, n_seen, n_skipped, n_pos);
         lk_attn_tile tested = t;
         tested.m = got.m, tested.l = got.l, tested.acc = got.acc;
         ((lk_attn_fn)kernel->scalar)(&t);
@@ -147,12 +158,13 @@ static void run(const check_kernel *kernel, const shape *s, int n_tiles) {
         seen += n_pos;
         for (int i = 0; i < s->n_q; i++) {
             double e = (s->dk + 1) * CHECK_EPS * score_magnitude(s, &t, i);
-            error[i] = fmax(error[i], e);
-            if (n_seen[i] > 0)
+            error[i] = fmax(error[i], e + (double)s->softcap * 0x1p-20);
+            if (n_seen[i] > n_skipped[i])
                 update_sums(s, &t, i, old_m[i], sums + i * s->dv);
         }
         compare(s, &got, &want, error, sums, seen);
-        check_drop_buffer(), check_drop_buffer(), check_drop_buffer();
+        for (int i = 0; i < 4; i++)
+            check_drop_buffer();
     }
 }
 
@@ -168,11 +180,12 @@ void check_lk_attn_fn(const check_kernel *kernel) {
     const int n = type == LK_Q8_0 ? CHECK_COUNT(of_32) : CHECK_COUNT(any);
     for (int i = 0; i < n; i++) {
         int n_q = 1 + check_below(9);
-        run(kernel, &(shape){n_q, dims[i], dims[i], type, 8.0f}, 1 + i % 3);
-        run(kernel, &(shape){n_q, dims[i], dims[check_below(n)], type, 40.0f}, 2);
+        run(kernel, &(shape){n_q, dims[i], dims[i], type, 8.0f, 0.0f}, 1 + i % 3);
+        run(kernel, &(shape){n_q, dims[i], dims[check_below(n)], type, 40.0f, 0.0f}, 2);
+        run(kernel, &(shape){n_q, dims[i], dims[i], type, 40.0f, 20.0f}, 2);
     }
     for (int n_q = 1; n_q <= 17; n_q++)
-        run(kernel, &(shape){n_q, 32, 32, type, 3.0f}, 1);
+        run(kernel, &(shape){n_q, 32, 32, type, 3.0f, 0.0f}, 1);
 }
 
 /* The heads of a token that share keys, and the block of a prompt. */
@@ -181,13 +194,16 @@ void bench_lk_attn_fn(const check_kernel *kernel) {
     const int n_pos = LK_ATTN_TILE;
     for (int i = 0; i < CHECK_COUNT(queries); i++) {
         const int n_q = queries[i], dim = dims[i];
-        const shape s = {n_q, dim, dim, type_of(kernel), 8.0f};
+        const shape s = {n_q, dim, dim, type_of(kernel), 8.0f, 0.0f};
         check_case("n_q = %d, head_dim = %d, %d positions", n_q, dim, n_pos);
         const state y = new_state("state", &s);
         int32_t *n_seen = check_at_end("n_seen", 4 * (size_t)n_q);
         for (int j = 0; j < n_q; j++)
             n_seen[j] = n_pos;
-        const lk_attn_tile t = new_tile(&s, new_queries(&s, dim), dim, &y, n_seen, n_pos);
+        int32_t *n_skipped = check_at_end("n_skipped", 4 * (size_t)n_q);
+        memset(n_skipped, 0, 4 * (size_t)n_q);
+        const lk_attn_tile t =
+            new_tile(&s, new_queries(&s, dim), dim, &y, n_seen, n_skipped, n_pos);
         BENCH(((lk_attn_fn)kernel->fn)(&t),
               .bytes = 2.0 * n_pos * (double)lk_value_row_bytes(s.type, dim),
               .operations = 4.0 * n_q * n_pos * dim, .limits = "L1");

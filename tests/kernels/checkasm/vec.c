@@ -43,6 +43,42 @@ void bench_lk_rmsnorm_fn(const check_kernel *kernel) {
     BENCH(((lk_rmsnorm_fn)kernel->fn)(y, x, w, n, 1e-5f), .bytes = 8.0 * n, .limits = "L1");
 }
 
+/* The same of x - mean, in double and rounded once; then a product and a sum. */
+void check_lk_layernorm_fn(const check_kernel *kernel) {
+    lk_layernorm_fn scalar = (lk_layernorm_fn)kernel->scalar, fn = (lk_layernorm_fn)kernel->fn;
+    for (int i = 0; i < CHECK_COUNT(lengths) * 4; i++) {
+        int n = lengths[i / 4];
+        bool biased = i & 1, in_place = i & 2;
+        check_case("n = %d, %s bias%s", n, biased ? "with" : "without",
+                   in_place ? ", in place" : "");
+        float *x = input("x", n, -10, 5), *w = input("w", n, -3, 1), *b = input("b", n, -3, 1);
+        float offset = check_below(2) ? 100.0f : 0.0f;
+        for (int j = 0; j < n; j++)
+            x[j] += offset;
+        float *want = check_output("scalar y", (size_t)n), *got = check_output("y", (size_t)n);
+        float eps = check_below(2) ? 1e-5f : 1e-6f;
+        scalar(want, x, w, biased ? b : NULL, n, eps);
+        if (in_place)
+            memcpy(got, x, (size_t)n * 4);
+        fn(got, in_place ? got : x, w, biased ? b : NULL, n, eps);
+        check_canaries();
+        for (int j = 0; j < n; j++) {
+            /* sums in double lose n 2^-52 of |x|, which the scale may make large */
+            double lost = n * 0x1p-50 * (double)(offset + 64.0f) / sqrt((double)eps);
+            double product = fabs((double)want[j]) + (biased ? fabs((double)b[j]) : 0.0);
+            check_near("y", j, (double)got[j], (double)want[j],
+                       4 * CHECK_EPS * product + lost * fabs((double)w[j]));
+        }
+    }
+}
+
+void bench_lk_layernorm_fn(const check_kernel *kernel) {
+    const int n = 2048;
+    check_case("n = %d", n);
+    float *x = input("x", n, -10, 5), *w = input("w", n, -3, 1), *y = check_output("y", (size_t)n);
+    BENCH(((lk_layernorm_fn)kernel->fn)(y, x, w, w, n, 1e-5f), .bytes = 12.0 * n, .limits = "L1");
+}
+
 void check_lk_rope_fn(const check_kernel *kernel) {
     bool half = strstr(kernel->name, "half") != NULL;
     for (int n = 2; n <= 260; n += n < 70 ? 2 : 14) {
@@ -111,6 +147,69 @@ void bench_lk_swiglu_fn(const check_kernel *kernel) {
     float *gate = input("gate", n, -10, 3), *up = input("up", n, -5, 5);
     float *y = check_output("y", (size_t)n);
     BENCH(((lk_swiglu_fn)kernel->fn)(y, gate, up, n), .bytes = 8.0 * n, .limits = "L1");
+}
+
+/* The argument t of exp is off by 3 roundings, so exp by a factor of 3 |t| more than swiglu's. */
+void check_lk_geglu_fn(const check_kernel *kernel) {
+    for (int i = 0; i < CHECK_COUNT(lengths) * 8; i++) {
+        int n = lengths[i / 8];
+        bool in_place = i & 1, wide = i & 2, gated = i & 4;
+        check_case("n = %d, %s to %s%s", n, gated ? "gates" : "values", wide ? "2^12" : "16",
+                   in_place ? ", in place" : "");
+        float *gate = input("gate", n, -10, wide ? 12 : 3), *up = input("up", n, -5, 5);
+        if (wide)
+            gate[check_below(n)] = NAN;
+        if (check_below(2))
+            gate[check_below(n)] = check_below(2) ? 0.0f : -0.0f;
+        float *want = check_output("scalar y", (size_t)n), *got = check_output("y", (size_t)n);
+        ((lk_geglu_fn)kernel->scalar)(want, gate, gated ? up : NULL, n);
+        if (in_place)
+            memcpy(got, gate, (size_t)n * 4);
+        ((lk_geglu_fn)kernel->fn)(got, in_place ? got : gate, gated ? up : NULL, n);
+        check_canaries();
+        for (int j = 0; j < n; j++) {
+            double g = (double)gate[j], t = 1.6 * fabs(g) * (1.0 + 0.045 * g * g);
+            double factor = gated ? fabs((double)up[j]) : 1.0;
+            check_near("y", j, (double)got[j], (double)want[j],
+                       (8 + 3 * fmin(t, 128.0)) * CHECK_EPS * fabs((double)want[j]) +
+                           fabs(g) * factor * 0x1p-124);
+        }
+    }
+}
+
+void bench_lk_geglu_fn(const check_kernel *kernel) {
+    const int n = 2048;
+    check_case("n = %d", n);
+    float *gate = input("gate", n, -10, 3), *up = input("up", n, -5, 5);
+    float *y = check_output("y", (size_t)n);
+    BENCH(((lk_geglu_fn)kernel->fn)(y, gate, up, n), .bytes = 8.0 * n, .limits = "L1");
+}
+
+void check_lk_softcap_fn(const check_kernel *kernel) {
+    for (int i = 0; i < CHECK_COUNT(lengths) * 2; i++) {
+        int n = lengths[i / 2];
+        const float cap = i % 2 ? 30.0f : check_uniform(0.1f, 100.0f);
+        check_case("n = %d, cap %g", n, (double)cap);
+        float *x = input("x", n, -20, 12);
+        if (check_below(2))
+            x[check_below(n)] = check_below(2) ? INFINITY : -INFINITY;
+        x[check_below(n)] = check_below(2) ? NAN : 0.0f;
+        float *want = check_output("scalar x", (size_t)n), *got = check_output("x", (size_t)n);
+        memcpy(want, x, (size_t)n * 4);
+        memcpy(got, x, (size_t)n * 4);
+        ((lk_softcap_fn)kernel->scalar)(want, n, cap);
+        ((lk_softcap_fn)kernel->fn)(got, n, cap);
+        check_canaries();
+        for (int j = 0; j < n; j++)
+            check_near("x", j, (double)got[j], (double)want[j], (double)cap * 0x1p-20);
+    }
+}
+
+void bench_lk_softcap_fn(const check_kernel *kernel) {
+    const int n = 32000;
+    check_case("n = %d", n);
+    float *x = input("x", n, -10, 3);
+    BENCH(((lk_softcap_fn)kernel->fn)(x, n, 30.0f), .bytes = 4.0 * n, .limits = "L2");
 }
 
 void check_lk_max_fn(const check_kernel *kernel) {

@@ -1,0 +1,40 @@
+/* x += scale * norm(y): a norm behind a part of a block, and parts that count less than once. */
+#include "norm.h"
+#include "pool.h"
+
+typedef struct {
+    const lk_residual *op;
+    float *y, *x;
+    lk_split tokens;
+} run_state;
+
+int lk_residual_check(const lk_residual *op) {
+    return op->n < 1 || !lk_norm_is_valid(&op->norm) ? LK_ERR_ARGUMENT : LK_OK;
+}
+
+static void add_tokens(void *arg, int thread, int n_threads) {
+    (void)n_threads;
+    run_state *s = arg;
+    const int n = s->op->n;
+    const float scale = s->op->scale;
+    int64_t begin, end;
+    while (lk_split_take(&s->tokens, thread, &begin, &end))
+        for (int64_t t = begin; t < end; t++) {
+            float *x = s->x + t * n, *y = s->y + t * n;
+            lk_normalise(&s->op->norm, y, y, n);
+            for (int i = 0; i < n; i++)
+                x[i] += scale * y[i];
+        }
+}
+
+int lk_residual_run(const lk_residual *op, float *y, float *x, int n_tokens, const lk_work *work) {
+    if (n_tokens < 1 || work->n_threads < 1 || work->n_threads > LK_MAX_THREADS)
+        return LK_ERR_ARGUMENT;
+    run_state s; /* its split is large and filled below: no initialiser */
+    s.op = op;
+    s.y = y;
+    s.x = x;
+    const int n_threads = n_tokens < 16 ? 1 : work->n_threads; /* few are done sooner alone */
+    lk_split_init(&s.tokens, n_tokens, 4, n_threads);
+    return lk_pool_run((const lk_phase[]){add_tokens}, 1, &s, n_threads);
+}

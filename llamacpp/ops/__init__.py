@@ -1,0 +1,88 @@
+"""The ops in C, for Python.
+
+Ops work on prepared operands: a `Linear` is made once per model, an `Attention`, a `Buffer` and the
+`Block` of ops that uses them once per session, so that a call costs little more than the C function
+behind it.
+"""
+
+from llamacpp.buffers import Buffer, Work, int32
+from llamacpp.ops.block import Block
+from llamacpp.ops.calls import (
+    add,
+    argmax,
+    cumulate,
+    embed,
+    linear,
+    log_sum_exp,
+    probe_int8,
+    probe_read,
+    rope_angles,
+    scale,
+    softcap,
+    top_k,
+)
+from llamacpp.ops.operands import (
+    ADD,
+    F16,
+    F32,
+    GEGLU,
+    GELU,
+    NORM_LAYER,
+    NORM_RMS,
+    Q8_0,
+    ROPE_ADJACENT,
+    ROPE_HALF,
+    ROPE_NONE,
+    STORE,
+    SWIGLU,
+    Attention,
+    AttentionShape,
+    Linear,
+    Norm,
+    Residual,
+    cache_bytes,
+    is_supported,
+    matrix,
+    vector,
+)
+
+__all__ = [
+    "ADD",
+    "F16",
+    "F32",
+    "GEGLU",
+    "GELU",
+    "NORM_LAYER",
+    "NORM_RMS",
+    "Q8_0",
+    "ROPE_ADJACENT",
+    "ROPE_HALF",
+    "ROPE_NONE",
+    "STORE",
+    "SWIGLU",
+    "Attention",
+    "AttentionShape",
+    "Block",
+    "Buffer",
+    "Linear",
+    "Norm",
+    "Residual",
+    "Work",
+    "add",
+    "argmax",
+    "cache_bytes",
+    "cumulate",
+    "embed",
+    "int32",
+    "is_supported",
+    "linear",
+    "log_sum_exp",
+    "matrix",
+    "probe_int8",
+    "probe_read",
+    "rope_angles",
+    "scale",
+    "softcap",
+    "top_k",
+    "vector",
+]
