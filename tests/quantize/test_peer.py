@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import gguf
@@ -28,7 +27,6 @@ pytestmark = pytest.mark.skipif(
 )
 SCRIPT = Path(__file__).with_name("peer_quantize.py")
 MARGIN = 1.001
-_table: list[tuple[str, ...]] = []
 
 
 def peer(*arguments: object) -> None:
@@ -37,17 +35,6 @@ def peer(*arguments: object) -> None:
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def report(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Print the table of errors when the module is done."""
-    yield
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None and _table:
-        reporter.write_line("\n\nRMSE over that of llama.cpp's encoder; of unit values, and alone")
-        for row in _table:
-            reporter.write_line(" | ".join(row))
 
 
 def inputs() -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -96,12 +83,6 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, tu
 @pytest.mark.parametrize("kind", BLOCK_TYPES, ids=lambda t: t.name)
 def test_errors_are_no_larger_than_llama_cpps(kind: GGMLType, compared: dict) -> None:
     errors = compared[kind.name]
-    _table.append(
-        (
-            f"{kind.name:6}",
-            *(f"{n} {a:.3g} {a / b if b else 1:.4f}" for n, (a, b) in errors.items()),
-        )
-    )
     worse = {name: pair for name, pair in errors.items() if pair[0] > MARGIN * pair[1]}
     assert not worse
 
