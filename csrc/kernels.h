@@ -169,8 +169,8 @@ typedef void (*lk_attn_fn)(const lk_attn_tile *tile);
 
 /*
  * quantize_TYPE: k values, a multiple of the block's length and each of a size up to 65504, as
- * blocks. importance (k), not negative, weighs the squared errors of columns; NULL: 1. Every version
- * gives the same bits.
+ * blocks. importance (k), not negative, weighs the squared errors of columns; NULL: 1. All versions
+ * give the same bits.
  */
 typedef void (*lk_quantize_fn)(void *dst, const float *x, const float *importance, int k);
 
