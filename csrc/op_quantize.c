@@ -8,7 +8,7 @@
 #include "pool.h"
 #include "scratch.h"
 
-#define PIECE_ELEMENTS 16384 /* rows that a thread takes at once; blocks cost far more than that   \
+#define PIECE_ELEMENTS 16384 /* that a thread takes at once, in whole rows */
                               */
 
 typedef struct {
