@@ -9,7 +9,6 @@
 #include "scratch.h"
 
 #define PIECE_ELEMENTS 16384 /* that a thread takes at once, in whole rows */
-                              */
 
 typedef struct {
     const lk_matrix *src;
