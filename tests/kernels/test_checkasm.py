@@ -47,7 +47,8 @@ def test_a_seed_repeats_a_run(checkasm: Path) -> None:
 
 
 def test_every_kernel_is_benched(checkasm: Path) -> None:
-    text = (ROOT / "csrc" / "kernels.inc").read_text(encoding="utf-8")
+    files = sorted((ROOT / "csrc").glob("kernels*.inc"))
+    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
     kernels = re.findall(r"^LK_KERNEL\((\w+), (\w+)\)", text, re.M)
     report = run_checkasm([str(checkasm)], "--bench", "0.1")
     lines = [json.loads(line) for line in report.splitlines() if not line.startswith("SKIP")]
