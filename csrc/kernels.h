@@ -167,6 +167,13 @@ typedef struct {
 } lk_attn_tile;
 typedef void (*lk_attn_fn)(const lk_attn_tile *tile);
 
+/*
+ * quantize_TYPE: k values, a multiple of the block's length and each of a size up to 65504, as
+ * blocks. importance (k), not negative, weighs the squared errors of columns; NULL: 1. All versions
+ * give the same bits.
+ */
+typedef void (*lk_quantize_fn)(void *dst, const float *x, const float *importance, int k);
+
 /* rmsnorm: y = w x / sqrt(mean(x^2) + eps); w may be NULL (ones); y may be x. */
 typedef void (*lk_rmsnorm_fn)(float *y, const float *x, const float *w, int n, float eps);
 /* layernorm: y = w (x - mean(x)) / sqrt(var(x) + eps) + b; b may be NULL (zeros); y may be x. */

@@ -240,6 +240,18 @@ int lk_pages_lock(const void *p, size_t n);
 /* y (n_ids, k): the chosen rows of w as float32; LK_ERR_ARGUMENT for an id outside w. */
 int lk_rows(const lk_matrix *w, int k, const int32_t *ids, int n_ids, float *y);
 
+/* ---- op_quantize: rows of one type as rows of another ---------------------------------------- */
+
+size_t lk_quantize_scratch(int k, int n_threads);
+/*
+ * dst: the rows of src, k values each, in `type`. importance (k), not negative, weighs the squared
+ * errors of columns; NULL: 1. The same bits whatever the level and the threads. *bad: -1, or the
+ * first element, counted over the rows, that `type` cannot store: NaN, infinite or too large. Its
+ * row, and others like it, are not written. LK_ERR_UNSUPPORTED: a type without decoder or encoder.
+ */
+int lk_quantize_rows(const lk_matrix *src, int k, int type, const float *importance, void *dst,
+                     const lk_work *work, int64_t *bad);
+
 /* ---- op_values: arithmetic on n values, in place ------------------------------------------- */
 
 int lk_scale(float *x, int64_t n, float scale);  /* x *= scale */

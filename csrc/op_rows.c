@@ -1,8 +1,10 @@
 /* Embedding look-up: chosen rows of a matrix as float32. */
+#include "op_rows.h"
+
 #include "kernels.h"
 #include "pool.h"
 
-static int row_slot(int type) {
+int lk_row_slot(int type) {
     switch (type) {
     case LK_F32:
         return LK_SLOT_row_f32;
@@ -70,7 +72,7 @@ static void look_up(void *arg, int thread, int n_threads) {
     (void)thread;
     (void)n_threads;
     const run_state *s = arg;
-    lk_row_fn row = (lk_row_fn)lk_kernel(row_slot(s->w->type));
+    lk_row_fn row = (lk_row_fn)lk_kernel(lk_row_slot(s->w->type));
     for (int i = 0; i < s->n_ids; i++)
         row(s->y + (ptrdiff_t)i * s->k, (const char *)s->w->data + s->ids[i] * s->w->row_bytes,
             s->k);

@@ -25,6 +25,7 @@ ORDER = (
     "sampling",
     "engine",
     "measure",
+    "quantize",
     "convert",
     "api",
     "cli",

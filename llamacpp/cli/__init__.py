@@ -27,6 +27,7 @@ examples:
   llamacpp chat -m model.gguf
   llamacpp inspect model.gguf
   llamacpp convert ggml-model-q4_0.bin model.gguf
+  llamacpp quantize model-f16.gguf model-q4_k_m.gguf Q4_K_M
   llamacpp bench -m model.gguf
   llamacpp memory -m model.gguf --trace
   llamacpp sparsity -m model.gguf -f text.txt
@@ -43,6 +44,7 @@ exit codes:
 
 COMMANDS = (
     *("generate", "chat", "inspect", "tokenize", "convert"),
+    *("quantize", "imatrix"),
     *("bench", "memory", "sparsity", "perplexity", "verify", "cpu"),
 )
 

@@ -93,3 +93,8 @@ class Block:
         """Run one of the ops, as `run` does: for those who measure, or wait for weights."""
         step = self._struct + index
         check(lib.lk_block_run(step, 1, batch, work.struct, self._failed), self.names[index])
+
+    def linear_step(self, index: int) -> Any:
+        """The prepared call of op `index`, with its input `x`; None if it is no `Linear`."""
+        step = self._struct[index]
+        return step.linear if step.kind == lib.LK_STEP_LINEAR else None

@@ -47,7 +47,8 @@ def test_a_seed_repeats_a_run(checkasm: Path) -> None:
 
 
 def test_every_kernel_is_benched(checkasm: Path) -> None:
-    text = (ROOT / "csrc" / "kernels.inc").read_text(encoding="utf-8")
+    files = sorted((ROOT / "csrc").glob("kernels*.inc"))
+    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
     kernels = re.findall(r"^LK_KERNEL\((\w+), (\w+)\)", text, re.M)
     of_each = re.findall(r"^ +LK_KERNEL\((\w+), (\w+)##type\)", text, re.M)
     for kind in re.findall(r"^LK_IQ_KERNELS\((\w+)\)$", text, re.M):
