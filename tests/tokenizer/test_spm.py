@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unicode_3_2 import random_texts
 from sentencepiece import SentencePieceProcessor
 from sentencepiece_models import metadata_of, model_proto, train
+from unicode_3_2 import random_texts
 from vocabularies import (
     BYTE,
     CONTROL,

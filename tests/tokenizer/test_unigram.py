@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import tokenizers
-from unicode_3_2 import random_texts
 from sentencepiece import SentencePieceProcessor
 from sentencepiece_models import metadata_of, train
+from unicode_3_2 import random_texts
 from vocabularies import CONTROL, NORMAL, PROSE, UNKNOWN, UNUSED, USER_DEFINED, load
 
 from llamacpp.errors import FormatError, InvalidArgumentError

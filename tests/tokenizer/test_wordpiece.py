@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import tokenizers
-from unicode_3_2 import CHARACTERS, random_texts
 from tokenizers import models, normalizers, pre_tokenizers, trainers
+from unicode_3_2 import CHARACTERS, random_texts
 from vocabularies import CONTROL, NORMAL, PROSE, USER_DEFINED, load
 
 from llamacpp.errors import InvalidArgumentError
