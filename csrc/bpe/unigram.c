@@ -66,14 +66,16 @@ static int grow(struct lk_unigram *u) {
 
 static int insert(struct lk_unigram *u, uint32_t id, const uint8_t *text, size_t n) {
     struct edge *edge = NULL;
+    uint32_t node = 0;
     for (size_t i = 0; i < n; i++) {
-        int status = grow(u);
+        int status = grow(u); /* which moves the edges */
         if (status)
             return status;
-        uint64_t key = edge_key(edge ? edge->child : 0, text[i]);
+        uint64_t key = edge_key(node, text[i]);
         edge = find_edge(u, key);
         if (!edge->key)
             *edge = (struct edge){key, u->n_nodes++, LK_NO_ID};
+        node = edge->child;
     }
     edge->id = id;
     return LK_OK;

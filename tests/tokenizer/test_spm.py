@@ -255,6 +255,16 @@ def test_models_of_every_variant_are_read_as_sentencepiece_does(variant: str) ->
         assert ours.encode(text, add_bos=False) == reference.encode(text), text
 
 
+def test_the_space_before_a_text_may_complete_a_user_defined_token() -> None:
+    tokens = ["<unk>", "<s>", "</s>", SPACE, "a", "b", f"{SPACE}ab"]
+    t = load(
+        {"model": "llama", "tokens": tokens, "scores": [0.0] * 7}
+        | {"token_type": [UNKNOWN, CONTROL, CONTROL, *[NORMAL] * 3, USER_DEFINED]}
+    )
+    assert t.encode("abb", add_bos=False) == [6, 5]
+    assert t.encode("b ab", add_bos=False) == [3, 5, 6]
+
+
 def test_phi_3_has_white_space_in_its_special_tokens() -> None:
     metadata = spm_metadata()
     tokens, types = [*metadata["tokens"]], [*metadata["token_type"]]  # type: ignore[misc]
