@@ -392,6 +392,29 @@ int32_t lk_spm_byte_id(const lk_spm *spm, int byte); /* token of a byte; -1: non
 int lk_spm_encode(const lk_spm *spm, int32_t unk_id, const uint8_t *text, size_t n, int32_t *ids,
                   size_t capacity, size_t *n_ids);
 
+/* SentencePiece's normalisation. */
+struct lk_normalizer {
+    const uint8_t *charsmap; /* the rules: tokenizer.ggml.precompiled_charsmap */
+    size_t n_charsmap;       /* 0: there are none */
+    int add_space_prefix;
+    int remove_extra_spaces; /* leave out spaces at both ends, and after others */
+};
+
+/* LK_ERR_ARGUMENT: the rules are no charsmap. */
+int lk_normalizer_check(const struct lk_normalizer *normalizer);
+/* *n_bytes: how many the result has; what goes beyond `capacity` is not written. */
+int lk_normalize(const struct lk_normalizer *normalizer, const uint8_t *text, size_t n,
+                 uint8_t *bytes, size_t capacity, size_t *n_bytes);
+
+typedef struct lk_unigram lk_unigram; /* a unigram model; immutable, usable from any thread */
+
+/* The pieces must outlive it; `scores` holds as many, none of them NaN. */
+int lk_unigram_new(const lk_spm *pieces, const float *scores, lk_unigram **out);
+void lk_unigram_free(lk_unigram *unigram);
+/* As lk_spm_encode. */
+int lk_unigram_encode(const lk_unigram *unigram, int32_t unk_id, const uint8_t *text, size_t n,
+                      int32_t *ids, size_t capacity, size_t *n_ids);
+
 typedef struct lk_specials lk_specials; /* matcher of special tokens; immutable */
 
 /* Text i is texts[ends[i] .. ends[i + 1]), ends[0] == 0; sorted bytewise, none empty. */

@@ -108,13 +108,15 @@ def model(
 ) -> bytes:
     """A valid file.
 
-    Integers become UINT32 (in arrays INT32), floats FLOAT32, text STRING.
+    Integers become UINT32 (in arrays INT32), floats FLOAT32, text STRING; a bytearray an array of
+    UINT8, a memoryview one of INT8.
     `tensors` maps names to (type, shape with the fastest extent first, data).
     """
     entries = []
     for key, value in metadata.items():
         if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
             kind = I32 if value and guess(value[0]) is U32 else guess(value[0] if value else "")
+            kind = {bytearray: U8, memoryview: I8}.get(type(value), kind)
             entries.append(entry(key, ARRAY, array(kind, value, version), version))
         else:
             entries.append(entry(key, guess(value), scalar(guess(value), value, version), version))

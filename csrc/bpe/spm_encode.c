@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "heap.h"
-#include "spm.h"
+#include "spm_output.h"
 #include "utf8.h"
 
 #define NO_RANK UINT32_MAX
@@ -30,21 +30,18 @@ struct node {
 
 struct encoder {
     const struct lk_spm *spm;
-    uint32_t unk_id;
+    struct lk_spm_output out;
     const uint8_t *word;
     size_t n;
     struct node *nodes;
     uint32_t n_nodes;
     struct lk_heap heap;
     size_t capacity; /* bytes of the longest word that fits */
-    int32_t *ids;
-    size_t count, room;
-    int after_unknown; /* the last token stands for characters without one */
 };
 
 static uint32_t token_of(const struct encoder *e, size_t start, size_t end) {
     uint32_t id = lk_token_of(&e->spm->tokens, e->word + start, end - start);
-    return id == e->unk_id ? LK_NO_ID : id;
+    return id == e->out.unk_id ? LK_NO_ID : id;
 }
 
 static size_t end_of(const struct encoder *e, uint32_t node) {
@@ -53,47 +50,18 @@ static size_t end_of(const struct encoder *e, uint32_t node) {
 
 /* ---- output --------------------------------------------------------------------------------- */
 
-static int emit(struct encoder *e, uint32_t id) {
-    if (id == LK_NO_ID)
-        return LK_ERR_UNSUPPORTED;
-    if (e->count == e->room)
-        return LK_ERR_ARGUMENT;
-    e->ids[e->count++] = (int32_t)id;
-    return LK_OK;
-}
-
-static int emit_byte(struct encoder *e, uint8_t byte) {
-    uint32_t id = e->spm->byte_id[byte];
-    return emit(e, id == LK_NO_ID ? e->unk_id : id);
-}
-
-/* A character without a token. Several in a row are one unknown token. */
-static int emit_unknown(struct encoder *e, size_t start, size_t end) {
-    int status = LK_OK;
-    if (!e->spm->has_bytes) {
-        status = e->after_unknown ? LK_OK : emit(e, e->unk_id);
-        e->after_unknown = 1;
-        return status;
-    }
-    for (; start < end && !status; start++)
-        status = emit_byte(e, e->word[start]);
-    return status;
-}
-
 /* The symbol of the characters first .. last, `id` its token. */
 static int emit_symbol(struct encoder *e, uint32_t first, uint32_t last, uint32_t id) {
     size_t start = e->nodes[first].start;
     if (id == FOREIGN) {
-        e->after_unknown = 0;
-        return emit_byte(e, e->word[start]);
+        e->out.after_unknown = 0;
+        return lk_spm_emit_byte(&e->out, e->word[start]);
     }
     int is_unused = id != LK_NO_ID && e->spm->types[id] == SPM_UNUSED;
     if (id == LK_NO_ID || (is_unused && first == last))
-        return emit_unknown(e, start, end_of(e, last + 1));
-    if (!is_unused) {
-        e->after_unknown = 0;
-        return emit(e, id);
-    }
+        return lk_spm_emit_unknown(&e->out, e->word + start, end_of(e, last + 1) - start);
+    if (!is_unused)
+        return lk_spm_emit_token(&e->out, id);
     uint32_t right = first + 1; /* the part that came last */
     for (uint32_t i = right; i <= last; i++)
         right = e->nodes[i].order > e->nodes[right].order ? i : right;
@@ -203,9 +171,7 @@ int lk_spm_encode(const lk_spm *spm, int32_t unk_id, const uint8_t *text, size_t
                   size_t capacity, size_t *n_ids) {
     struct encoder e = {
         .spm = spm,
-        .unk_id = unk_id < 0 ? LK_NO_ID : (uint32_t)unk_id,
-        .ids = ids,
-        .room = capacity,
+        .out = {spm, unk_id < 0 ? LK_NO_ID : (uint32_t)unk_id, ids, 0, capacity, 0},
     };
     int status = LK_OK;
     for (size_t pos = 0, end; pos < n && !status; pos = end) {
@@ -214,6 +180,6 @@ int lk_spm_encode(const lk_spm *spm, int32_t unk_id, const uint8_t *text, size_t
     }
     free(e.nodes);
     free(e.heap.items);
-    *n_ids = e.count;
+    *n_ids = e.out.count;
     return status;
 }

@@ -14,14 +14,14 @@ def load_tokenizer(metadata: Metadata) -> Tokenizer | None:
     """Make the tokenizer that a file's metadata describes.
 
     Returns:
-        None where the file has none (`tokenizer.ggml.model` is "none" or absent).
+        None where the file has none (`tokenizer.ggml.model` is "none", "no_vocab" or absent).
 
     Raises:
         FormatError: the vocabulary contradicts itself.
         UnsupportedError: a kind of tokenizer, or a pre-tokenizer, that is not known here.
     """
     model = metadata.string("tokenizer.ggml.model", "none")
-    if model == "none":
+    if model in ("none", "no_vocab"):
         return None
     if model == "llama":
         from llamacpp.tokenizer.spm import SentencePieceTokenizer
@@ -31,7 +31,16 @@ def load_tokenizer(metadata: Metadata) -> Tokenizer | None:
         from llamacpp.tokenizer.bpe import BpeTokenizer
 
         return BpeTokenizer(metadata)
+    if model == "bert":
+        from llamacpp.tokenizer.wordpiece import WordPieceTokenizer
+
+        return WordPieceTokenizer(metadata)
+    if model == "t5":
+        from llamacpp.tokenizer.unigram import UnigramTokenizer
+
+        return UnigramTokenizer(metadata)
     raise UnsupportedError(
-        f"tokenizer.ggml.model is {model!r}; supported are 'llama' (SentencePiece) and 'gpt2' "
-        "(byte-level BPE). The model still runs on token ids"
+        f"tokenizer.ggml.model is {model!r}; supported are 'llama' (SentencePiece's BPE), 'gpt2' "
+        "(byte-level BPE), 'bert' (WordPiece) and 't5' (SentencePiece's unigram models). The model "
+        "still runs on token ids"
     )

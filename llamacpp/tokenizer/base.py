@@ -123,6 +123,7 @@ class Tokenizer(ABC):
     add_space_prefix: bool = False
     nl_id: int | None
     _default_ids: ClassVar[Mapping[str, int]] = {}  # where the file names none and the type fits
+    _strips_after: frozenset[int] = frozenset()  # special tokens that take white space after them
 
     def __init__(self, metadata: Metadata, types: bytes) -> None:
         """Read the special tokens; the vocabulary itself must be there already."""
@@ -176,7 +177,10 @@ class Tokenizer(ABC):
             if isinstance(part, int):
                 ids.append(part)
                 first = True
-            else:
+                continue
+            if ids and first and ids[-1] in self._strips_after:
+                part = part.lstrip()
+            if part:
                 ids += self._encode_plain(part, first)
                 first = False
         if self.add_eos if add_eos is None else add_eos:

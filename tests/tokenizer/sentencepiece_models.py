@@ -1,8 +1,16 @@
-"""The `sentencepiece` library as a reference: a model of its kind made of a vocabulary of ours."""
+"""The `sentencepiece` library as a reference: its models of our vocabularies, and the reverse."""
 
 from __future__ import annotations
 
-from vocabularies import BYTE, CONTROL, UNKNOWN
+import io
+import random
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+from gguf_bytes import Value
+from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
+from vocabularies import BYTE, CONTROL, PROSE, UNKNOWN
 
 
 def model_proto(
@@ -62,3 +70,74 @@ def _varint(value: int) -> bytes:
     if value < 0x80:
         return b"%c" % value
     return b"%c%b" % (value & 0x7F | 0x80, _varint(value >> 7))
+
+
+def train(**options: Any) -> SentencePieceProcessor:
+    """A small model of the library's own, of words of `PROSE`."""
+    rng = random.Random(1)
+    words = PROSE.split()
+    sentences = (" ".join(rng.choices(words, k=12)) for _ in range(400))
+    out = io.BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=sentences,
+        model_writer=out,
+        minloglevel=2,
+        hard_vocab_limit=False,
+        **options,
+    )
+    return SentencePieceProcessor(model_proto=out.getvalue())
+
+
+def metadata_of(processor: SentencePieceProcessor, model: str) -> dict[str, Value]:
+    """What a GGUF file would say of a model of the library."""
+    tokens: list[bytes | str] = []
+    scores, types, normalizer = [], [], {}
+    for number, value in _fields(processor.serialized_model_proto()):
+        assert isinstance(value, bytes)
+        if number == 1:
+            piece = dict(_fields(value))
+            tokens.append(piece[1])  # type: ignore[arg-type]
+            scores.append(piece.get(2, 0.0))
+            types.append(int(piece.get(3, 1)))
+        elif number == 3:
+            normalizer = dict(_fields(value))
+    metadata: dict[str, Any] = {
+        "model": model,
+        "tokens": tokens,
+        "scores": scores,
+        "token_type": types,
+        "unknown_token_id": processor.unk_id(),
+        "add_space_prefix": bool(normalizer.get(3, 1)),
+        "remove_extra_whitespaces": bool(normalizer.get(4, 1)),
+    }
+    if charsmap := normalizer.get(2):
+        metadata["precompiled_charsmap"] = bytearray(charsmap)  # type: ignore[arg-type]
+    return metadata
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, int | float | bytes]]:
+    """Fields of a protobuf message: numbers, floats, and bytes of whatever else."""
+    pos = 0
+
+    def varint() -> int:
+        nonlocal pos
+        value = shift = 0
+        while True:
+            pos += 1
+            value |= (data[pos - 1] & 0x7F) << shift
+            shift += 7
+            if data[pos - 1] < 0x80:
+                return value
+
+    while pos < len(data):
+        tag = varint()
+        if tag & 7 == 0:
+            yield tag >> 3, varint()
+        elif tag & 7 == 5:
+            yield tag >> 3, struct.unpack_from("<f", data, pos)[0]
+            pos += 4
+        else:
+            assert tag & 7 == 2
+            length = varint()
+            yield tag >> 3, data[pos : pos + length]
+            pos += length

@@ -254,8 +254,8 @@ def test_a_vocabulary_of_no_tokens_is_refused() -> None:
 def test_what_is_not_known_is_named() -> None:
     with pytest.raises(UnsupportedError, match=r"pre-tokenizer 'no-such'.*gpt-2.*llama-bpe"):
         load(bpe_metadata([], "no-such"))
-    with pytest.raises(UnsupportedError, match=r"'bert'.*'llama'.*'gpt2'"):
-        load({"model": "bert"})
+    with pytest.raises(UnsupportedError, match=r"'rwkv'.*'llama'.*'gpt2'.*'bert'.*'t5'"):
+        load({"model": "rwkv"})
 
 
 def test_ids_and_texts_out_of_range_are_refused() -> None:

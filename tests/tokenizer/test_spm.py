@@ -13,13 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentencepiece import SentencePieceProcessor
-from sentencepiece_models import model_proto
+from sentencepiece_models import metadata_of, model_proto, train
+from unicode_3_2 import random_texts
 from vocabularies import (
     BYTE,
     CONTROL,
     NORMAL,
     UNKNOWN,
     UNUSED,
+    USER_DEFINED,
     load,
     spm_metadata,
 )
@@ -217,6 +219,72 @@ def test_tokens_are_those_of_sentencepiece(all_bytes: bool) -> None:
             want = reference.EncodeAsIds((" " + text).replace(" ", SPACE))
             got = ours.encode(text, add_bos=False)
             assert got == want, (text, metadata)
+
+
+# How models of this kind differ: what sentencepiece was told when it made them.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "llama": {"byte_fallback": True},
+    "gemma": {
+        "byte_fallback": True,
+        "add_dummy_prefix": False,
+        "user_defined_symbols": [SPACE * n for n in range(2, 9)] + ["\n", "\n\n", "<mask>", "<h1>"],
+    },
+    "baichuan": {"byte_fallback": True, "add_dummy_prefix": False, "split_digits": True},
+    "internlm": {"byte_fallback": False, "add_dummy_prefix": False},
+    "no words": {"byte_fallback": True, "split_by_whitespace": False},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_models_of_every_variant_are_read_as_sentencepiece_does(variant: str) -> None:
+    reference = train(
+        model_type="bpe",
+        vocab_size=500,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        **VARIANTS[variant],
+    )
+    ours = load(metadata_of(reference, "llama"))
+    texts = [
+        *random_texts(7, 600),
+        "a<mask>the<h1> other\n\n\n",
+        f"{SPACE * 3}the{SPACE}",
+        " " * 99,
+    ]
+    for text in texts:
+        assert ours.encode(text, add_bos=False) == reference.encode(text), text
+
+
+def test_the_space_before_a_text_may_complete_a_user_defined_token() -> None:
+    tokens = ["<unk>", "<s>", "</s>", SPACE, "a", "b", f"{SPACE}ab"]
+    t = load(
+        {"model": "llama", "tokens": tokens, "scores": [0.0] * 7}
+        | {"token_type": [UNKNOWN, CONTROL, CONTROL, *[NORMAL] * 3, USER_DEFINED]}
+    )
+    assert t.encode("abb", add_bos=False) == [6, 5]
+    assert t.encode("b ab", add_bos=False) == [3, 5, 6]
+
+
+def test_phi_3_has_white_space_in_its_special_tokens() -> None:
+    metadata = spm_metadata()
+    tokens, types = [*metadata["tokens"]], [*metadata["token_type"]]  # type: ignore[misc]
+    first = len(tokens)
+    metadata |= {
+        "tokens": [*tokens, "<|user|>", "<|end|>", "<|endoftext|>"],
+        "token_type": [*types, CONTROL, CONTROL, USER_DEFINED],
+        "scores": [*metadata["scores"], 0.0, 0.0, 0.0],  # type: ignore[misc]
+    }
+    text = "<|user|>\n the<|end|> \n<|endoftext|> the"
+    the = tokenizer().encode("the", add_bos=False)
+    after_space = tokenizer().encode(" the", add_bos=False)
+    phi3 = load(metadata, architecture="phi3")
+    assert phi3.encode(text, parse_special=True) == [
+        1, first, *the, first + 1, first + 2, *after_space
+    ]  # fmt: skip
+    assert phi3.encode("\n") == [1, *tokenizer().encode("\n", add_bos=False)]
+    plain = tokenizer().encode("\n the", add_bos=False)
+    llama = load(metadata).encode("<|user|>\n the", parse_special=True)
+    assert llama == [1, first, *plain]
 
 
 @pytest.mark.parametrize("piece", ["a", " ", "the other ", "é", "\xff", "q"])

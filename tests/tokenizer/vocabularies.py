@@ -34,9 +34,10 @@ def spell(data: bytes) -> str:
     return "".join(SPELL[b] for b in data)
 
 
-def load(metadata: dict[str, Value], version: int = 3) -> Tokenizer:
+def load(metadata: dict[str, Value], version: int = 3, architecture: str = "llama") -> Tokenizer:
     """The tokenizer of a file with this metadata ("tokenizer.ggml." before each key)."""
-    full = {f"tokenizer.ggml.{key}": value for key, value in metadata.items()}
+    full: dict[str, Value] = {"general.architecture": architecture}
+    full |= {f"tokenizer.ggml.{key}": value for key, value in metadata.items()}
     tokenizer = load_tokenizer(parse_header(BytesSource(model(full, version=version))).metadata)
     assert tokenizer is not None
     return tokenizer
