@@ -182,7 +182,8 @@ def disk_rate(path: Path) -> float:
     with ModelFile(path) as model:
         file = model.mapping(0).open_direct()
         n = min(PROBED, model.mapping(0).nbytes) // PIECE
-    mapping = mmap.mmap(-1, READERS * PIECE)
+    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    mapping = mmap.mmap(-1, READERS * PIECE, flags=private)
     advise_huge_pages(mapping)
     mapping[:] = bytes(len(mapping))  # no page is taken while the clock runs
     rooms = [memoryview(mapping)[i * PIECE :][:PIECE] for i in range(READERS)]
