@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import tempfile
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llamacpp import __version__
 from llamacpp.cli import common
@@ -42,7 +43,7 @@ coarsest type of the matrices: 1e-9 for F32, 1e-5 for F16, 1e-3 for BF16, 1e-2 f
 all others.
 
 exit codes:
-  0 within the bound, 1 beyond it, 2 bad usage or a bad file
+  0 within the bound, 1 beyond it or NaN, 2 bad usage or a bad file
 """
 
 
@@ -134,5 +135,11 @@ def _text(found: Agreement) -> str:
 
 
 def _json(found: Agreement, name: str) -> str:
-    report = {"model": name, **asdict(found), "holds": found.holds, "version": __version__}
+    report: dict[str, Any] = {
+        "model": name, **asdict(found), "holds": found.holds, "version": __version__,
+    }  # fmt: skip
+    for part in (report, *report["rows"]):  # JSON has no NaN and no infinity
+        for key, value in part.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                part[key] = None
     return json.dumps(report, indent=1, allow_nan=False)

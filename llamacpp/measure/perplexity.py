@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from llamacpp import ops
 from llamacpp.engine import Model, Session
 from llamacpp.errors import InvalidArgumentError
+from llamacpp.format import StringArray
 
 __all__ = ["N_CTX", "Divergence", "Perplexity", "measure_perplexity"]
 
@@ -106,11 +108,8 @@ def measure_perplexity(
             f"the text has {len(tokens)} tokens; two windows of {n_ctx} are the least: give a"
             " longer text or a smaller n_ctx"
         )
-    if base is not None and base.n_vocab != model.n_vocab:
-        raise InvalidArgumentError(
-            f"the vocabularies have {model.n_vocab} and {base.n_vocab} tokens: these are no"
-            " versions of one model"
-        )
+    if base is not None:
+        _check_same_vocabulary(model, base)
     sessions = [m.session(n_ctx, cache_type=cache_type) for m in models]
     n_windows = len(tokens) // n_ctx
     scores = [_Scores(), _Scores()]
@@ -132,6 +131,23 @@ def measure_perplexity(
         ppl_error=scores[0].error,
         divergence=pairs.divergence(scores[1].ppl) if base is not None else None,
     )
+
+
+def _check_same_vocabulary(model: Model, base: Model) -> None:
+    if base.n_vocab != model.n_vocab:
+        raise InvalidArgumentError(
+            f"the vocabularies have {model.n_vocab} and {base.n_vocab} tokens: these are no"
+            " versions of one model"
+        )
+    ours, theirs = (m.metadata.get("tokenizer.ggml.tokens") for m in (model, base))
+    if not isinstance(ours, StringArray) or not isinstance(theirs, StringArray):
+        return  # a file without a vocabulary: there is only the size to go by
+    for token, (a, b) in enumerate(zip_longest(ours.iter_raw(), theirs.iter_raw())):
+        if a != b:
+            raise InvalidArgumentError(
+                f"the vocabularies differ: token {token} is {a!r} in {model.file.path} and {b!r} in"
+                f" {base.file.path}: these are no versions of one model"
+            )
 
 
 def _windows(model: Model, tokens: Sequence[int], n_ctx: int) -> Iterator[list[int]]:

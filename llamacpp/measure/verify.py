@@ -63,7 +63,7 @@ class Agreement:
 
     @property
     def holds(self) -> bool:
-        """Whether the logits are within the bound."""
+        """Whether the logits are within the bound; a NaN never is."""
         return self.rows[-1].nmse <= self.bound
 
 
@@ -111,11 +111,13 @@ def verify(
         pairs.append((want, got))
         progress(number + 1, len(prompts))
     names = [*(f"layer {i}" for i in range(model.config.n_layer)), "logits"]
-    p, q = (_log_softmax(np.concatenate([pair[j][-1] for pair in pairs])) for j in (0, 1))
+    with np.errstate(invalid="ignore"):  # of an infinite logit comes NaN, which the report shows
+        p, q = (_log_softmax(np.concatenate([pair[j][-1] for pair in pairs])) for j in (0, 1))
+    same_top = (p.argmax(axis=1) == q.argmax(axis=1)) & ~np.isnan(q).any(axis=1)
     return Agreement(
         rows=[_row(name, [(w[i], g[i]) for w, g in pairs]) for i, name in enumerate(names)],
         kl=float(np.maximum((np.exp(p) * (p - q)).sum(axis=1), 0.0).mean()),
-        top1=float((p.argmax(axis=1) == q.argmax(axis=1)).mean()),
+        top1=float(same_top.mean()),
         bound=bound_of(model) if bound is None else bound,
     )
 
@@ -124,7 +126,7 @@ def _row(name: str, pairs: list[tuple[Float64, Float64]]) -> Row:
     squares = sum(float(np.square(want).sum()) for want, _ in pairs)
     errors = [got - want for want, got in pairs]
     missed = sum(float(np.square(error).sum()) for error in errors)
-    largest = max(float(np.abs(error).max()) for error in errors)
+    largest = float(np.max([np.abs(error).max() for error in errors]))  # NaN if any is
     return Row(name, largest, missed / squares if squares else float(missed > 0))
 
 

@@ -12,7 +12,7 @@ from llamacpp import InvalidArgumentError, Model
 from llamacpp.measure.perplexity import measure_perplexity
 from tests.random_models import write_random_model
 from tests.reference import ReferenceModel
-from tests.small_models import write_talker
+from tests.small_models import talker_vocabulary, write_talker
 
 N_CTX = 16
 TOKENS = [int(t) for t in np.random.default_rng(5).integers(0, 300, 3 * N_CTX + 7)]
@@ -108,3 +108,22 @@ def test_what_cannot_be_scored_is_refused(plain: Path, tmp_path: Path) -> None:
                 measure_perplexity(model, TOKENS, n_ctx=n_ctx)
         with pytest.raises(InvalidArgumentError, match="300 and 40 tokens"):
             measure_perplexity(model, TOKENS, n_ctx=N_CTX, base=other)
+
+
+def test_a_base_with_other_tokens_is_refused(tmp_path: Path) -> None:
+    vocabulary = talker_vocabulary()
+    tokens = list(vocabulary["ggml.tokens"])  # type: ignore[arg-type]
+    tokens[20], tokens[21] = tokens[21], tokens[20]
+    text = [token % len(tokens) for token in TOKENS]
+    options = {"n_embd": 64, "n_head": 2, "n_kv_head": 1, "head_dim": 32}
+    swapped = write_random_model(
+        tmp_path / "swapped.gguf", Type.F32, vocabulary={**vocabulary, "ggml.tokens": tokens},
+        **options,
+    )  # fmt: skip
+    bare = write_random_model(tmp_path / "bare.gguf", Type.F32, n_vocab=len(tokens), **options)
+    talker = write_talker(tmp_path / "talker.gguf")
+    with Model.open(talker) as model, Model.open(swapped) as other, Model.open(bare) as silent:
+        with pytest.raises(InvalidArgumentError, match="vocabularies differ: token 20 is b"):
+            measure_perplexity(model, text, n_ctx=N_CTX, base=other)
+        # Where a file has no vocabulary there is nothing to compare.
+        assert measure_perplexity(model, text, n_ctx=N_CTX, base=silent).divergence is not None
