@@ -28,6 +28,7 @@ ORDER = (
     "quantize",
     "convert",
     "api",
+    "evaluation",
     "cli",
 )
 # What hangs off the main line, and what it hangs on; from "engine" on, all may use it.
