@@ -42,7 +42,7 @@ clean:
 	@touch $@
 
 # The package being installed already, this adds what the extra of that name asks for.
-.venv/test .venv/lint .venv/bench .venv/parity: .venv/%: .venv/built
+.venv/test .venv/lint .venv/bench .venv/parity .venv/eval: .venv/%: .venv/built
 	$(BIN)/pip install --quiet "llamacpp[$*]"
 	@touch $@
 
