@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import TYPE_CHECKING
 
 from llamacpp import __version__
@@ -21,13 +22,16 @@ What a feed-forward part adds is a sum over its neurons, what attention adds one
 The energy of a term is its squared norm. Shown is the share of the terms that hold most of it, and
 what happens to the predictions when all others are left out, in all layers at once:
 
-dynamic   the fewest terms that hold so much, chosen anew for each token
+dynamic   the fewest terms that hold so much, chosen anew for each token; where terms are left
+          out, by what is left of the token
 static    the fewest that hold so much over the whole text, chosen once
-random    as many as dynamic, but any: what the choice is worth
+random    any terms, of each token in each layer as many as hold so much in the whole model:
+          what the choice is worth
 KL        of the predictions of the whole model from those of the rest, in nats; the mean
 top-1     share of the tokens after which both hold the same one for the most probable
-saved     share of the weights that a token reads, which it would not have to read. Dynamic: the
-          choice is made late, and saves only columns of ffn_down or attn_output"""
+saved     share of the bytes of weights that a token reads, which belong to what is left out: no
+          less can be saved, as columns of ffn_down lie in all of its pages and blocks. Dynamic:
+          the choice is made late, and concerns only columns of ffn_down or attn_output"""
 EPILOG = """\
 examples:
   llamacpp sparsity -f story.txt
@@ -67,7 +71,10 @@ def run(args: argparse.Namespace) -> int:
     text = common.read_bytes(args.file)
     status = common.StatusLine()
     with common.open_model(args, args.ctx) as model:
-        tokens = common.need_tokenizer(model).encode(text, add_eos=False)[: args.tokens]
+        tokens = common.need_tokenizer(model).encode(text, add_eos=False)
+        if len(tokens) > args.tokens:
+            print(f"of {len(tokens)} tokens, the first {args.tokens} are used", file=sys.stderr)
+            tokens = tokens[: args.tokens]
         window = min(WINDOW, model.config.n_ctx_train) if args.ctx is None else args.ctx
 
         def progress(done: int, total: int) -> None:

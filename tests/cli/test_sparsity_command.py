@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ def test_two_tables(here, text) -> None:
 def test_json_has_all_of_it(here, text) -> None:
     done = here("sparsity", "-f", text, "-t", 1, "-n", 10, "-c", 4, "--json")
     found = json.loads(done.stdout)
+    assert re.fullmatch(rb"of \d+ tokens, the first 10 are used\n", done.stderr)
     assert (found["n_tokens"], found["n_windows"]) == (10, 3)
     assert (found["model"], found["version"]) == ("stories.gguf", __version__)
     assert {e["choice"] for e in found["effects"]} == {"dynamic", "static", "random"}

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Type
 
-from llamacpp import InvalidArgumentError, Model
+from llamacpp import InvalidArgumentError, Model, UnsupportedError
 from llamacpp.measure import sparsity
-from llamacpp.measure.sparsity import LEVELS, measure_sparsity, smallest
+from llamacpp.measure.sparsity import LEVELS, measure_sparsity
+from llamacpp.measure.term_masks import smallest
 from tests.random_models import write_random_model
 from tests.reference import ReferenceModel
 
@@ -94,6 +95,19 @@ def test_what_is_left_out_matters_as_it_should(plain: Path) -> None:
             assert most.kl >= nearly_all.kl >= 0
             assert most.saved is not None
             assert 0 <= most.saved < 1
+        for level in LEVELS:  # the same number of terms, chosen otherwise
+            shares = [r.dynamic for r in found.layers if (r.part, r.level) == (part, level)]
+            assert by_case[part, level, "random"].kept == pytest.approx(np.mean(shares), abs=1e-12)
+            # By hand: all matrices are F32, so that bytes are in proportion to weights.
+            n_embd, n_ff, d = 256, 512, 64
+            owned = {"ffn": 3 * n_embd * n_ff, "heads": 2 * n_embd * 4 * d}[part]
+            last = {"ffn": n_embd * n_ff, "heads": n_embd * 4 * d}[part]
+            total = 2 * (3 * n_embd * n_ff + 2 * n_embd * (4 + 2) * d + 2 * n_embd)
+            total += 300 * n_embd + n_embd + n_embd  # output, its norm, a row of the embedding
+            late, once = by_case[part, level, "dynamic"], by_case[part, level, "static"]
+            assert late.saved == pytest.approx(2 * (1 - late.kept) * last / total, rel=1e-3)
+            if part == "ffn":
+                assert once.saved == pytest.approx(2 * (1 - once.kept) * owned / total, rel=1e-3)
     # The choice is worth something: any other neurons do worse.
     assert by_case["ffn", 0.9, "random"].kl > 2 * by_case["ffn", 0.9, "dynamic"].kl
     for row in found.layers:
@@ -109,6 +123,64 @@ def test_with_all_terms_kept_nothing_changes(plain: Path, monkeypatch: pytest.Mo
         assert effect.kept > 0.95
         assert effect.kl == pytest.approx(0.0, abs=1e-6)
         assert effect.top1 == 1.0
+
+
+def test_leaving_out_a_static_choice_is_what_numpy_gets(plain: Path) -> None:
+    recorder = Recorder(plain)
+    whole = log_softmax(recorder.logits(TOKENS))
+    energy = {key: (e / e.sum(1, keepdims=True)).sum(0) for key, e in recorder.energy.items()}
+    for part in ("ffn", "heads"):
+        masked = Masked(plain, {i: smallest(energy[i, part][None], 0.9)[0] for i in (0, 1)}, part)
+        rest = log_softmax(masked.logits(TOKENS))
+        kl = (np.exp(whole) * (whole - rest)).sum(axis=1).mean()
+        with Model.open(plain, n_threads=1) as model:
+            found = measure_sparsity(model, TOKENS, cache_type="f32")
+        (effect,) = (
+            e for e in found.effects if (e.part, e.level, e.choice) == (part, 0.9, "static")
+        )
+        assert effect.kl == pytest.approx(kl, rel=1e-3)
+        assert effect.top1 == np.mean(whole.argmax(axis=1) == rest.argmax(axis=1))
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+class Masked(ReferenceModel):
+    """Leaves out terms of one part: those that the mask (n,) of a layer does not keep."""
+
+    def __init__(self, path: Path, masks: dict[int, np.ndarray], part: str) -> None:
+        super().__init__(path)
+        self.masks, self.part = masks, part
+
+    def linear(self, x: np.ndarray, name: str) -> np.ndarray:
+        if self.part == "ffn" and name.endswith("ffn_down"):
+            x = x * self.masks[int(name.split(".")[1])]
+        if self.part == "heads" and name.endswith("attn_output"):
+            mask = self.masks[int(name.split(".")[1])]
+            x = x * np.repeat(mask, x.shape[1] // len(mask))
+        return super().linear(x, name)
+
+
+def test_a_part_without_a_gate_is_measured_too(tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="pip install 'llamacpp[parity]'")
+    from tests import hf_models
+
+    options = {"vocab_size": 99, "n_positions": 64, "n_embd": 48, "n_layer": 2, "n_head": 4}
+    path = hf_models.write(tmp_path / "gpt2.gguf", hf_models.make("GPT2", options))
+    with Model.open(path, n_threads=1) as model:
+        found = measure_sparsity(model, [t % 99 for t in TOKENS], window=64)
+    assert all(0 < row.dynamic <= row.static <= 1 for row in found.layers if row.part == "ffn")
+
+
+def test_layers_without_these_matrices_are_refused(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = {k: v for k, v in model.network.weights.items() if k != "blk.1.ffn_down.weight"}
+    monkeypatch.setattr(model.network, "weights", kept)
+    with pytest.raises(UnsupportedError, match="layer 1 of this model has no ffn_down"):
+        measure_sparsity(model, TOKENS)
 
 
 def test_progress_comes_to_its_end(model: Model) -> None:
