@@ -111,14 +111,7 @@ def measure_sparsity(
             range.
         UnsupportedError: the model has no parts of this kind.
     """
-    if len(tokens) < 2:
-        raise InvalidArgumentError(f"the text has {len(tokens)} tokens; 2 are the least")
-    if min(tokens) < 0 or max(tokens) >= model.n_vocab:
-        raise InvalidArgumentError(f"a token is outside the vocabulary (0..{model.n_vocab - 1})")
-    if not 2 <= window <= model.config.n_ctx_train:
-        raise InvalidArgumentError(
-            f"the window must be from 2 to {model.config.n_ctx_train} tokens, not {window}"
-        )
+    _check(model, tokens, window)
     windows = [tokens[i : i + window] for i in range(0, len(tokens), window)]
     windows = [tokens for tokens in windows if len(tokens) > 1]
     runner = TermRunner(model, min(window, len(tokens)), cache_type)
@@ -154,6 +147,17 @@ def measure_sparsity(
     ]
     n_tokens = sum(len(text) for text in windows)
     return Sparsity(n_tokens, len(windows), shares, [trial.effect() for trial in trials])
+
+
+def _check(model: Model, tokens: Sequence[int], window: int) -> None:
+    if len(tokens) < 2:
+        raise InvalidArgumentError(f"the text has {len(tokens)} tokens; 2 are the least")
+    if min(tokens) < 0 or max(tokens) >= model.n_vocab:
+        raise InvalidArgumentError(f"a token is outside the vocabulary (0..{model.n_vocab - 1})")
+    if not 2 <= window <= model.config.n_ctx_train:
+        raise InvalidArgumentError(
+            f"the window must be from 2 to {model.config.n_ctx_train} tokens, not {window}"
+        )
 
 
 class _Trial:
