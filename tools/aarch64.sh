@@ -72,5 +72,6 @@ if [ -d "$data" ]; then
     done
 fi
 echo "AArch64: logits against the float64 reference"
+elsewhere="Q4_1 or Q5_0 or Q5_1 or Q2_K or Q3_K or Q5_K or TQ or IQ1 or IQ2 or IQ3" # in checkasm
 LLAMACPP_TEST_DATA=$data "${emulated[@]}" -m pytest -q -rs -p no:cacheprovider \
-    tests/models/test_forward.py -k "neon and not (TQ or IQ1 or IQ2 or IQ3)"  # checkasm has those
+    tests/models/test_forward.py -k "neon and not ($elsewhere)"
