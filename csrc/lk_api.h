@@ -115,11 +115,12 @@ typedef struct {
 } lk_matrix;
 
 enum lk_epilogue {
-    LK_STORE = 0,  /* y_i = W_i x */
-    LK_ADD = 1,    /* y_0 += W_0 x: the residual stream */
-    LK_SWIGLU = 2, /* y_0 = silu(W_0 x) * (W_1 x): gate and up of equal shape */
-    LK_GEGLU = 3,  /* y_0 = gelu(W_0 x) * (W_1 x), the same with gelu's tanh approximation */
-    LK_GELU = 4    /* y_0 = gelu(W_0 x) */
+    LK_STORE = 0,     /* y_i = W_i x */
+    LK_ADD = 1,       /* y_0 += W_0 x: the residual stream */
+    LK_SWIGLU = 2,    /* y_0 = silu(W_0 x) * (W_1 x): gate and up of equal shape */
+    LK_GEGLU = 3,     /* y_0 = gelu(W_0 x) * (W_1 x), the same with gelu's tanh approximation */
+    LK_GELU = 4,      /* y_0 = gelu(W_0 x) */
+    LK_SWIGLU_OAI = 5 /* y_0 = g sigmoid(1.702 g) (u + 1), g = min(W_0 x, 7), u = W_1 x in -7..7 */
 };
 
 typedef struct {
@@ -136,6 +137,40 @@ size_t lk_linear_scratch(const lk_linear *op, int n_tokens, int n_threads);
 int lk_linear_run(const lk_linear *op, const float *x, float *const *y, int n_tokens,
                   const lk_work *work);
 
+/* ---- op_experts: a mixture of experts ------------------------------------------------------ */
+
+typedef struct {
+    /* Of the first expert; the next one's rows, and biases, follow behind its own. */
+    lk_matrix gate, up; /* n_embd -> n_ff */
+    lk_matrix down;     /* n_ff -> n_embd */
+    lk_norm norm;       /* (n_embd) applied to x first */
+    int32_t n_embd, n_ff;
+    int32_t n_expert, n_used; /* how many there are, and how many a token is given to */
+    int32_t epilogue;         /* of gate and up: LK_SWIGLU, LK_GEGLU or LK_SWIGLU_OAI */
+    int32_t weights_norm;     /* the weights of a token's experts sum to 1 */
+    float weights_scale;      /* a factor of the weights */
+} lk_experts;
+
+enum { LK_MAX_EXPERTS = 4096 };
+int lk_experts_check(const lk_experts *op);
+size_t lk_experts_scratch(const lk_experts *op, int n_tokens, int n_threads);
+/*
+ * x (n_tokens, n_embd) += the sum over a token's experts e, those with the largest logits
+ * (n_tokens, n_expert), of weight_e (down_e f(gate_e norm(x), up_e norm(x)) + bias_e), where the
+ * weights are softmax(logits). Ties go to the lower number. What is not chosen is not read. If
+ * `seen` is not NULL: what it points to is set to describe the call, and holds until the scratch is
+ * used again.
+ */
+typedef struct {
+    const int32_t *ends;   /* (n_expert) where an expert's pairs end, which start where those of the
+                              one before it end */
+    const int32_t *tokens; /* (n_tokens * n_used) the token of each pair */
+    const float *weights;  /* (n_tokens * n_used) */
+    const float *hidden;   /* (n_tokens * n_used, n_ff): what down is multiplied with */
+} lk_experts_seen;
+int lk_experts_run(const lk_experts *op, const float *logits, float *x, int n_tokens,
+                   const lk_work *work, lk_experts_seen *seen);
+
 /* ---- op_residual: what a part gives, into the residual stream ------------------------------ */
 
 typedef struct {
@@ -145,8 +180,10 @@ typedef struct {
 } lk_residual;
 
 int lk_residual_check(const lk_residual *op);
-/* x (n_tokens, n) += scale * norm(y (n_tokens, n)); y is overwritten. */
-int lk_residual_run(const lk_residual *op, float *y, float *x, int n_tokens, const lk_work *work);
+/* x (n_tokens, n) += scale * norm(y (n_tokens, n)), times sigmoid(gate (n_tokens)) if gate is not
+ * NULL; y is overwritten. */
+int lk_residual_run(const lk_residual *op, float *y, const float *gate, float *x, int n_tokens,
+                    const lk_work *work);
 
 /* ---- op_attention: norm and rotate q and k, append to the cache, attend causally ----------- */
 
@@ -169,8 +206,9 @@ typedef struct {
     int32_t window;    /* how many positions a token sees, its own included; 0: all before it */
     int32_t norm_rows; /* norms go over 0: each head alone, 1: all heads of a token together */
     lk_norm q_norm, k_norm;
-    float scale;   /* applied to q k^T */
-    float softcap; /* then each score s is softcap * tanh(s / softcap); 0: not */
+    float scale;        /* applied to q k^T */
+    float softcap;      /* then each score s is softcap * tanh(s / softcap); 0: not */
+    const float *sinks; /* (n_head) a score of each head that no value goes with; NULL: none */
 } lk_attention;
 
 enum { LK_MAX_HEAD_DIM = 1024 };
@@ -195,7 +233,12 @@ int lk_rope_angles(float *angles, const int32_t *pos, int n_tokens, const double
 
 /* ---- op_block: ops that follow each other, in one call ------------------------------------ */
 
-enum lk_step_kind { LK_STEP_LINEAR = 0, LK_STEP_ATTENTION = 1, LK_STEP_RESIDUAL = 2 };
+enum lk_step_kind {
+    LK_STEP_LINEAR = 0,
+    LK_STEP_ATTENTION = 1,
+    LK_STEP_RESIDUAL = 2,
+    LK_STEP_EXPERTS = 3
+};
 
 typedef struct {
     int32_t kind; /* lk_step_kind: which of these it is */
@@ -214,8 +257,15 @@ typedef struct {
     } attention; /* arguments of lk_attention_run */
     struct {
         const lk_residual *op;
-        float *y, *x;
+        float *y;
+        const float *gate;
+        float *x;
     } residual; /* arguments of lk_residual_run */
+    struct {
+        const lk_experts *op;
+        const float *logits;
+        float *x;
+    } experts; /* arguments of lk_experts_run */
 } lk_step;
 
 typedef struct {

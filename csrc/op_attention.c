@@ -320,6 +320,12 @@ static void write_out(const run_state *s, token_block block, int head, flash sta
         ptrdiff_t row =
             (ptrdiff_t)(block.first + i / group) * s->op->n_head + head * group + i % group;
         float scale = 1.0f / state.l[i];
+        if (s->op->sinks) { /* one more term of the sum, whose value is zero */
+            const float sink = s->op->sinks[head * group + i % group];
+            scale = sink > state.m[i]
+                        ? expf(state.m[i] - sink) / (1 + state.l[i] * expf(state.m[i] - sink))
+                        : 1.0f / (state.l[i] + expf(sink - state.m[i]));
+        }
         for (int d = 0; d < dim; d++)
             s->out[row * dim + d] = state.acc[(ptrdiff_t)i * dim + d] * scale;
     }

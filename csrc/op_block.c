@@ -15,8 +15,11 @@ static int run_step(const lk_step *step, const lk_batch *batch, const lk_work *w
                                 step->attention.v_cache, step->attention.angles, batch->pos,
                                 batch->seq, batch->n_tokens, work);
     if (step->kind == LK_STEP_RESIDUAL)
-        return lk_residual_run(step->residual.op, step->residual.y, step->residual.x,
-                               batch->n_tokens, work);
+        return lk_residual_run(step->residual.op, step->residual.y, step->residual.gate,
+                               step->residual.x, batch->n_tokens, work);
+    if (step->kind == LK_STEP_EXPERTS)
+        return lk_experts_run(step->experts.op, step->experts.logits, step->experts.x,
+                              batch->n_tokens, work, NULL);
     return LK_ERR_ARGUMENT;
 }
 

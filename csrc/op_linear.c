@@ -74,11 +74,20 @@ static int needs_order(const lk_linear *op, int order) {
     return 0;
 }
 
-static lk_linear_layout lay_out(const lk_linear *op, int n_tokens, int n_threads, int is_prompt) {
+static int has_floats(const lk_linear *op) {
+    for (int i = 0; i < op->n_w; i++)
+        if (!lk_is_quantised(&op->w[i]))
+            return 1;
+    return 0;
+}
+
+/* Copies and own part that hold a call; the norm's output, or gathered rows, only where needed. */
+lk_linear_layout lk_linear_lay_out(const lk_linear *op, int n_tokens, int gathers, int is_prompt) {
     const int needs[2] = {needs_order(op, 0), needs_order(op, 1)};
-    lk_linear_layout l = {.is_prompt = is_prompt, .n_copies = n_tokens == 1 ? n_threads : 1};
+    lk_linear_layout l = {.is_prompt = is_prompt};
+    l.keeps_floats = op->norm.kind || (gathers && has_floats(op));
     size_t at = 0;
-    l.normed = lk_reserve(&at, op->norm.kind ? (size_t)n_tokens * op->k * sizeof(float) : 0);
+    l.normed = lk_reserve(&at, l.keeps_floats ? (size_t)n_tokens * op->k * sizeof(float) : 0);
     if (needs[0] || needs[1]) /* an odd number of cache lines: columns do not share L1 sets */
         l.act_stride = lk_act_bytes(op->k) | 64;
     if (l.is_prompt && l.act_stride) {
@@ -90,19 +99,17 @@ static lk_linear_layout lay_out(const lk_linear *op, int n_tokens, int n_threads
     }
     l.copy = at;
     at = 0;
-    const size_t piece_rows =
-        l.is_prompt ? LK_TILES_PER_PIECE * LK_TILE_ROWS : 2 * LK_DOT_PIECE_ROWS;
+    const size_t piece_rows = l.is_prompt ? LK_PIECE_ROWS : 2 * LK_DOT_PIECE_ROWS;
     const int has_other = op->epilogue == LK_ADD || lk_is_gated(op);
     l.other = lk_reserve(&at, has_other ? sizeof(float) * piece_rows * (size_t)n_tokens : 0);
     if (l.n_panels) {
-        const size_t weights = (size_t)LK_TILES_PER_PIECE * LK_TILE_ROWS * LK_K_PER_TILE;
+        const size_t weights = (size_t)LK_PIECE_ROWS * LK_K_PER_TILE;
         l.q = lk_reserve(&at, weights);
         l.start = lk_reserve(&at, weights / 16 * sizeof(int32_t));
         l.scale = lk_reserve(&at, weights / 16 * sizeof(float));
         l.min = lk_reserve(&at, weights / 16 * sizeof(float));
     }
     l.own = at;
-    l.total = l.n_copies * l.copy + n_threads * l.own;
     return l;
 }
 
@@ -113,7 +120,7 @@ static int has_skinny(void) {
 
 int lk_linear_check(const lk_linear *op) {
     if (op->n_w < 1 || op->n_w > 3 || op->k < 1 || op->epilogue < LK_STORE ||
-        op->epilogue > LK_GELU || !lk_norm_is_valid(&op->norm))
+        op->epilogue > LK_SWIGLU_OAI || !lk_norm_is_valid(&op->norm))
         return LK_ERR_ARGUMENT;
     for (int i = 0; i < op->n_w; i++) {
         const lk_matrix *w = &op->w[i];
@@ -130,33 +137,66 @@ int lk_linear_check(const lk_linear *op) {
     return LK_OK;
 }
 
+int lk_linear_is_prompt(int n_tokens) {
+    return n_tokens >= (has_skinny() ? SKINNY_TOKENS : TILE_TOKENS);
+}
+
 /* Small ops are done sooner alone. */
-static int useful_threads(const lk_linear *op, int n_tokens, int n_threads) {
+int lk_useful_threads(int64_t bytes, int n_threads) {
+    const int64_t useful = 1 + bytes / BYTES_PER_THREAD;
+    return useful < n_threads ? (int)useful : n_threads;
+}
+
+static int64_t weight_bytes(const lk_linear *op) {
     int64_t bytes = 0;
     for (int i = 0; i < op->n_w; i++)
-        bytes += op->w[i].row_bytes * op->w[i].n_rows * n_tokens;
-    int64_t useful = 1 + bytes / BYTES_PER_THREAD;
-    return useful < n_threads ? (int)useful : n_threads;
+        bytes += op->w[i].row_bytes * op->w[i].n_rows;
+    return bytes;
+}
+
+/* What a call takes of scratch: a copy for each thread, or one for all, and the threads' own. */
+static size_t total_bytes(const lk_linear_layout *at, int n_tokens, int n_threads) {
+    return (n_tokens == 1 ? n_threads : 1) * at->copy + n_threads * at->own;
 }
 
 /* Whatever level it will run at. */
 size_t lk_linear_scratch(const lk_linear *op, int n_tokens, int n_threads) {
-    const size_t dots = n_tokens < TILE_TOKENS ? lay_out(op, n_tokens, n_threads, 0).total : 0;
-    const size_t tiles = n_tokens >= SKINNY_TOKENS ? lay_out(op, n_tokens, n_threads, 1).total : 0;
+    size_t most = 0;
+    for (int is_prompt = 0; is_prompt < 2; is_prompt++) {
+        if (is_prompt ? n_tokens < SKINNY_TOKENS : n_tokens >= TILE_TOKENS)
+            continue;
+        const lk_linear_layout at = lk_linear_lay_out(op, n_tokens, 0, is_prompt);
+        const size_t total = total_bytes(&at, n_tokens, n_threads);
+        most = total > most ? total : most;
+    }
+    return most;
+}
+
+size_t lk_linear_own_bytes(const lk_linear *op, int n_tokens) {
+    const int few = n_tokens < TILE_TOKENS ? n_tokens : TILE_TOKENS - 1;
+    const size_t dots = lk_linear_lay_out(op, few, 0, 0).own;
+    const size_t tiles = n_tokens >= SKINNY_TOKENS ? lk_linear_lay_out(op, n_tokens, 0, 1).own : 0;
     return dots > tiles ? dots : tiles;
 }
 
 /* ---- activations --------------------------------------------------------------------------- */
 
-void lk_linear_prepare(const lk_linear_state *s, char *copy, int token) {
-    const lk_linear *op = s->op;
-    const lk_linear_layout *at = &s->at;
+void lk_linear_clear(const lk_linear_call *c, char *copy) {
+    if (!c->at.n_panels)
+        return;
+    const size_t bytes = (size_t)(c->op->k / 32) * sizeof(lk_panel_block);
+    memset(copy + c->at.panels + (c->at.n_panels - 1) * bytes, 0, bytes);
+}
+
+void lk_linear_prepare(const lk_linear_call *c, char *copy, int token) {
+    const lk_linear *op = c->op;
+    const lk_linear_layout *at = &c->at;
     int k = op->k;
-    const float *x = s->x + (size_t)token * k;
-    if (op->norm.kind) {
-        float *normed = (float *)(copy + at->normed) + (size_t)token * k;
-        lk_normalise(&op->norm, normed, x, k);
-        x = normed;
+    const float *x = c->x + (size_t)(c->rows ? c->rows[token] : token) * k;
+    if (at->keeps_floats) {
+        float *kept = (float *)(copy + at->normed) + (size_t)token * k;
+        lk_normalise(&op->norm, kept, x, k);
+        x = kept;
     }
     if (!at->act_stride)
         return;
@@ -178,13 +218,33 @@ static void prepare(void *arg, int thread, int n_threads) {
     int64_t begin, end;
     while (lk_split_take(&s->tokens, thread, &begin, &end))
         for (int64_t token = begin; token < end; token++)
-            lk_linear_prepare(s, lk_linear_copy(s, thread), (int)token);
+            lk_linear_prepare(&s->call, lk_linear_copy(s, thread), (int)token);
 }
 
 void lk_linear_add_bias(float *y, ptrdiff_t y_stride, const float *bias, int n, int n_tokens) {
     for (int t = 0; t < n_tokens; t++)
         for (int i = 0; i < n; i++)
             y[t * y_stride + i] += bias[i];
+}
+
+/* gpt-oss: gate' = min(gate, 7) and up' = min(max(up, -7), 7) make
+ * gate' sigmoid(1.702 gate') (up' + 1); the factors let swiglu do it. */
+static void prepare_swiglu_oai(float *gate, float *up, int n) {
+    const float limit = 7.0f, alpha = 1.702f;
+    for (int i = 0; i < n; i++) {
+        const float g = gate[i] < limit ? gate[i] : limit, u = up[i] < limit ? up[i] : limit;
+        gate[i] = alpha * g;
+        up[i] = ((u > -limit ? u : -limit) + 1.0f) / alpha;
+    }
+}
+
+void lk_linear_activate(const lk_linear *op, float *y, float *up, int n) {
+    if (op->epilogue == LK_SWIGLU_OAI)
+        prepare_swiglu_oai(y, up, n);
+    if (op->epilogue == LK_SWIGLU || op->epilogue == LK_SWIGLU_OAI)
+        LK_CALL(lk_swiglu_fn, swiglu)(y, y, up, n);
+    else
+        LK_CALL(lk_geglu_fn, geglu)(y, y, up, n);
 }
 
 /* ---- the op -------------------------------------------------------------------------------- */
@@ -194,27 +254,21 @@ int lk_linear_run(const lk_linear *op, const float *x, float *const *y, int n_to
     if (n_tokens < 1 || work->n_threads < 1 || work->n_threads > LK_MAX_THREADS)
         return LK_ERR_ARGUMENT;
     lk_linear_state s; /* its splits are large and filled below: no initialiser */
-    s.op = op;
-    s.x = x;
-    s.y = y;
+    s.call = (lk_linear_call){.op = op, .x = x, .y = y, .n_tokens = n_tokens};
+    s.call.at = lk_linear_lay_out(op, n_tokens, 0, lk_linear_is_prompt(n_tokens));
     s.scratch = work->scratch;
-    s.n_tokens = n_tokens;
-    s.n_threads = useful_threads(op, n_tokens, work->n_threads);
-    s.at = lay_out(op, n_tokens, s.n_threads,
-                   n_tokens >= (has_skinny() ? SKINNY_TOKENS : TILE_TOKENS));
-    if (s.at.total > work->scratch_bytes)
+    s.n_threads = lk_useful_threads(weight_bytes(op) * n_tokens, work->n_threads);
+    s.n_copies = n_tokens == 1 ? s.n_threads : 1;
+    if (total_bytes(&s.call.at, n_tokens, s.n_threads) > work->scratch_bytes)
         return LK_ERR_MEMORY;
     lk_phase multiply = lk_linear_dots;
-    if (s.at.is_prompt) {
+    if (s.call.at.is_prompt) {
         multiply = lk_linear_tiles;
         lk_linear_cut_tiles(&s);
     } else {
         lk_linear_cut_dots(&s);
     }
-    if (s.at.n_panels) { /* the last panel's missing columns count as zero */
-        const size_t bytes = (size_t)(op->k / 32) * sizeof(lk_panel_block);
-        memset(s.scratch + s.at.panels + (s.at.n_panels - 1) * bytes, 0, bytes);
-    }
+    lk_linear_clear(&s.call, lk_linear_copy(&s, 0));
     if (n_tokens == 1)
         return lk_pool_run(&multiply, 1, &s, s.n_threads);
     lk_split_init(&s.tokens, n_tokens, 4, s.n_threads);

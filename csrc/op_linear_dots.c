@@ -9,14 +9,7 @@
 
 #define STREAM_BYTES (64 << 10) /* of a stream in a piece */
 
-/* Consecutive rows of one or two streams. */
-typedef struct {
-    int matrix;     /* of the first stream; gate stands for up */
-    int64_t row[2]; /* the second is -1 where there is no second stream */
-    int n;
-} piece;
-
-static int rows_per_piece(const lk_matrix *w) {
+int lk_dot_piece_rows(const lk_matrix *w) {
     int64_t rows = STREAM_BYTES / w->row_bytes;
     return rows < 8 ? 8 : rows > LK_DOT_PIECE_ROWS ? LK_DOT_PIECE_ROWS : (int)rows;
 }
@@ -27,15 +20,15 @@ static int64_t stream_rows(const lk_linear *op, int64_t n) {
 }
 
 static int64_t pieces_among(const lk_linear *op, int i, int64_t n) {
-    int64_t rows = stream_rows(op, n), per_piece = rows_per_piece(&op->w[i]);
+    int64_t rows = stream_rows(op, n), per_piece = lk_dot_piece_rows(&op->w[i]);
     return (rows + per_piece - 1) / per_piece + (lk_is_gated(op) ? 0 : n % 2);
 }
 
 /* Rows [*begin, *end) of matrix i that lie within a thread's range. */
 static void part_of(const lk_linear_state *s, int thread, int i, int64_t *begin, int64_t *end) {
-    int64_t first = 0, n_rows = s->op->w[i].n_rows;
+    int64_t first = 0, n_rows = s->call.op->w[i].n_rows;
     for (int j = 0; j < i; j++)
-        first += s->op->w[j].n_rows;
+        first += s->call.op->w[j].n_rows;
     *begin = s->cuts[thread] - first;
     *end = s->cuts[thread + 1] - first;
     *begin = *begin < 0 ? 0 : *begin > n_rows ? n_rows : *begin;
@@ -58,7 +51,7 @@ static int64_t row_at(const lk_linear *op, int64_t bytes) {
 }
 
 void lk_linear_cut_dots(lk_linear_state *s) {
-    const lk_linear *op = s->op;
+    const lk_linear *op = s->call.op;
     int64_t bytes = 0;
     for (int i = 0; i < lk_n_cut(op); i++)
         bytes += op->w[i].n_rows * op->w[i].row_bytes;
@@ -78,8 +71,8 @@ void lk_linear_cut_dots(lk_linear_state *s) {
     }
 }
 
-static piece find_piece(const lk_linear_state *s, int64_t number) {
-    const lk_linear *op = s->op;
+static lk_dot_piece find_piece(const lk_linear_state *s, int64_t number) {
+    const lk_linear *op = s->call.op;
     int thread = 0, i = 0;
     while (number >= s->firsts[thread + 1])
         thread++;
@@ -92,78 +85,77 @@ static piece find_piece(const lk_linear_state *s, int64_t number) {
             break;
         number -= n;
     }
-    int64_t rows = stream_rows(op, end - begin), first = number * rows_per_piece(&op->w[i]);
+    int64_t rows = stream_rows(op, end - begin), first = number * lk_dot_piece_rows(&op->w[i]);
     if (first >= rows) /* the odd row */
-        return (piece){i, {end - 1, -1}, 1};
-    int64_t n = rows - first < rows_per_piece(&op->w[i]) ? rows - first : rows_per_piece(&op->w[i]);
+        return (lk_dot_piece){i, {end - 1, -1}, 1};
+    int64_t n =
+        rows - first < lk_dot_piece_rows(&op->w[i]) ? rows - first : lk_dot_piece_rows(&op->w[i]);
     int64_t far = lk_is_gated(op) ? begin : begin + rows;
-    return (piece){i, {begin + first, far + first}, (int)n};
+    return (lk_dot_piece){i, {begin + first, far + first}, (int)n};
 }
 
-/* y[j] (n_tokens rows, y_stride floats apart) = n rows from row[j] of w[j] on, and their bias. */
-static void multiply(const lk_linear_state *s, char *copy, const lk_matrix *const w[2],
-                     const int64_t row[2], int n, float *const y[2], ptrdiff_t y_stride) {
-    const lk_linear *op = s->op;
+void lk_dot_rows(const lk_linear_call *c, char *copy, const lk_matrix *const w[2],
+                 const int64_t row[2], int n, float *const y[2], ptrdiff_t y_stride) {
     const lk_linear_kernels *kernels = lk_linear_kernels_of(w[0]->type);
     lk_dot d = {
         .w = {(const char *)w[0]->data + row[0] * w[0]->row_bytes,
               w[1] ? (const char *)w[1]->data + row[1] * w[1]->row_bytes : NULL},
         .y = {y[0], y[1]},
-        .x = op->norm.kind ? (const void *)(copy + s->at.normed) : (const void *)s->x,
+        .x = lk_linear_floats(c, copy),
         .w_stride = w[0]->row_bytes,
-        .x_stride = op->k * sizeof(float),
+        .x_stride = c->op->k * sizeof(float),
         .y_stride = y_stride,
-        .k = op->k,
+        .k = c->op->k,
         .rows = n,
-        .cols = s->n_tokens,
+        .cols = c->n_tokens,
     };
     if (lk_is_quantised(w[0])) {
-        d.x = copy + s->at.act[kernels->order];
-        d.x_stride = s->at.act_stride;
+        d.x = copy + c->at.act[kernels->order];
+        d.x_stride = c->at.act_stride;
     }
     ((lk_dot_fn)lk_kernel(kernels->dot))(&d);
     for (int j = 0; j < 2; j++)
         if (w[j] && w[j]->bias)
-            lk_linear_add_bias(y[j], y_stride, w[j]->bias + row[j], n, s->n_tokens);
+            lk_linear_add_bias(y[j], y_stride, w[j]->bias + row[j], n, c->n_tokens);
 }
 
-static void gated(const lk_linear_state *s, char *copy, float *up, const piece *p) {
-    const lk_matrix *gate_w = s->op->w, *up_w = gate_w + 1;
+static void gated(const lk_linear_call *c, char *copy, float *up, const lk_dot_piece *p) {
+    const lk_matrix *gate_w = c->op->w, *up_w = gate_w + 1;
     ptrdiff_t stride = gate_w->n_rows;
-    float *gate = s->y[0] + p->row[0];
-    if (gate_w->type == up_w->type && s->n_tokens == 1) {
-        multiply(s, copy, (const lk_matrix *const[2]){gate_w, up_w}, p->row, p->n,
-                 (float *const[2]){gate, up}, LK_DOT_PIECE_ROWS);
+    float *gate = c->y[0] + p->row[0];
+    if (gate_w->type == up_w->type && c->n_tokens == 1) {
+        lk_dot_rows(c, copy, (const lk_matrix *const[2]){gate_w, up_w}, p->row, p->n,
+                    (float *const[2]){gate, up}, LK_DOT_PIECE_ROWS);
     } else {
-        multiply(s, copy, (const lk_matrix *const[2]){gate_w, NULL}, p->row, p->n,
-                 (float *const[2]){gate, NULL}, stride);
-        multiply(s, copy, (const lk_matrix *const[2]){up_w, NULL}, p->row, p->n,
-                 (float *const[2]){up, NULL}, LK_DOT_PIECE_ROWS);
+        lk_dot_rows(c, copy, (const lk_matrix *const[2]){gate_w, NULL}, p->row, p->n,
+                    (float *const[2]){gate, NULL}, stride);
+        lk_dot_rows(c, copy, (const lk_matrix *const[2]){up_w, NULL}, p->row, p->n,
+                    (float *const[2]){up, NULL}, LK_DOT_PIECE_ROWS);
     }
-    for (int t = 0; t < s->n_tokens; t++)
-        lk_activate(s->op, gate + t * stride, up + t * LK_DOT_PIECE_ROWS, p->n);
+    for (int t = 0; t < c->n_tokens; t++)
+        lk_linear_activate(c->op, gate + t * stride, up + t * LK_DOT_PIECE_ROWS, p->n);
 }
 
-static void run_piece(const lk_linear_state *s, char *copy, float *other, const piece *p) {
-    if (lk_is_gated(s->op)) {
-        gated(s, copy, other, p);
+void lk_dot_run(const lk_linear_call *c, char *copy, float *other, const lk_dot_piece *p) {
+    if (lk_is_gated(c->op)) {
+        gated(c, copy, other, p);
         return;
     }
-    const lk_matrix *w = &s->op->w[p->matrix];
+    const lk_matrix *w = &c->op->w[p->matrix];
     const lk_matrix *const both[2] = {w, p->row[1] < 0 ? NULL : w};
     ptrdiff_t stride = w->n_rows;
-    float *const y[2] = {s->y[p->matrix] + p->row[0], s->y[p->matrix] + p->row[1]};
-    if (s->op->epilogue != LK_ADD) {
-        multiply(s, copy, both, p->row, p->n, y, stride);
-        for (int j = 0; j < 2 && both[j] && s->op->epilogue == LK_GELU; j++)
-            for (int t = 0; t < s->n_tokens; t++)
-                lk_activate(s->op, y[j] + t * stride, NULL, p->n);
+    float *const y[2] = {c->y[p->matrix] + p->row[0], c->y[p->matrix] + p->row[1]};
+    if (c->op->epilogue != LK_ADD) {
+        lk_dot_rows(c, copy, both, p->row, p->n, y, stride);
+        for (int j = 0; j < 2 && both[j] && c->op->epilogue == LK_GELU; j++)
+            for (int t = 0; t < c->n_tokens; t++)
+                lk_linear_activate(c->op, y[j] + t * stride, NULL, p->n);
         return;
     }
-    float *const part[2] = {other, other + (ptrdiff_t)s->n_tokens * LK_DOT_PIECE_ROWS};
-    multiply(s, copy, both, p->row, p->n, part, LK_DOT_PIECE_ROWS);
+    float *const part[2] = {other, other + (ptrdiff_t)c->n_tokens * LK_DOT_PIECE_ROWS};
+    lk_dot_rows(c, copy, both, p->row, p->n, part, LK_DOT_PIECE_ROWS);
     for (int j = 0; j < 2 && both[j]; j++)
-        for (int t = 0; t < s->n_tokens; t++)
+        for (int t = 0; t < c->n_tokens; t++)
             for (int r = 0; r < p->n; r++)
                 y[j][t * stride + r] += part[j][t * LK_DOT_PIECE_ROWS + r];
 }
@@ -172,12 +164,12 @@ void lk_linear_dots(void *state, int thread, int n_threads) {
     (void)n_threads;
     lk_linear_state *s = state;
     char *copy = lk_linear_copy(s, thread);
-    float *other = (float *)(lk_linear_own(s, thread) + s->at.other);
-    if (s->n_tokens == 1) /* cheaper for every thread than a barrier behind one of them */
-        lk_linear_prepare(s, copy, 0);
+    float *other = (float *)(lk_linear_own(s, thread) + s->call.at.other);
+    if (s->call.n_tokens == 1) /* cheaper for every thread than a barrier behind one of them */
+        lk_linear_prepare(&s->call, copy, 0);
     int64_t begin, end;
     while (lk_split_take(&s->pieces, thread, &begin, &end)) {
-        const piece p = find_piece(s, begin);
-        run_piece(s, copy, other, &p);
+        const lk_dot_piece p = find_piece(s, begin);
+        lk_dot_run(&s->call, copy, other, &p);
     }
 }

@@ -1,10 +1,16 @@
-/* x += scale * norm(y): a norm behind a part of a block, and parts that count less than once. */
+/*
+ * x += scale * norm(y): a norm behind a part of a block, and parts that count less than once: by a
+ * constant, or by a gate for each token.
+ */
+#include <math.h>
+
 #include "norm.h"
 #include "pool.h"
 
 typedef struct {
     const lk_residual *op;
     float *y, *x;
+    const float *gate;
     lk_split tokens;
 } run_state;
 
@@ -16,24 +22,26 @@ static void add_tokens(void *arg, int thread, int n_threads) {
     (void)n_threads;
     run_state *s = arg;
     const int n = s->op->n;
-    const float scale = s->op->scale;
     int64_t begin, end;
     while (lk_split_take(&s->tokens, thread, &begin, &end))
         for (int64_t t = begin; t < end; t++) {
             float *x = s->x + t * n, *y = s->y + t * n;
+            const float scale = s->op->scale / (s->gate ? 1 + expf(-s->gate[t]) : 1);
             lk_normalise(&s->op->norm, y, y, n);
             for (int i = 0; i < n; i++)
                 x[i] += scale * y[i];
         }
 }
 
-int lk_residual_run(const lk_residual *op, float *y, float *x, int n_tokens, const lk_work *work) {
+int lk_residual_run(const lk_residual *op, float *y, const float *gate, float *x, int n_tokens,
+                    const lk_work *work) {
     if (n_tokens < 1 || work->n_threads < 1 || work->n_threads > LK_MAX_THREADS)
         return LK_ERR_ARGUMENT;
     run_state s; /* its split is large and filled below: no initialiser */
     s.op = op;
     s.y = y;
     s.x = x;
+    s.gate = gate;
     const int n_threads = n_tokens < 16 ? 1 : work->n_threads; /* few are done sooner alone */
     lk_split_init(&s.tokens, n_tokens, 4, n_threads);
     return lk_pool_run((const lk_phase[]){add_tokens}, 1, &s, n_threads);

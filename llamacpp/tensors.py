@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from llamacpp.errors import InvalidArgumentError
@@ -101,6 +101,10 @@ class Tensor:
             self.data[begin * size : (begin + count) * size],
             self.whole or self,
         )
+
+    def as_row(self) -> Tensor:
+        """View a vector as a matrix of one row."""
+        return replace(self, shape=(*self.shape, 1), whole=self.whole or self)
 
 
 def map_tensors(file: ModelFile) -> dict[str, Tensor]:

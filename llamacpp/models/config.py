@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llamacpp.errors import FormatError, UnsupportedError
 from llamacpp.format.types import ValueType
@@ -16,6 +16,8 @@ __all__ = ["Config", "RopeScaling"]
 
 MAX_HEAD_DIM = 1024  # a head beyond this is a damaged file, not a model
 MAX_SIZE = 1 << 24  # likewise for widths and counts
+MAX_EXPERTS = 4096
+SOFTMAX, SOFTMAX_OF_CHOSEN = 1, 3  # numbers of expert_gating_func
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class RopeScaling:
         32.0  # yarn_beta_fast: turns in n_ctx_orig from which a pair is not stretched
     )
     beta_slow: float = 1.0  # yarn_beta_slow: and up to which it is, wholly
+    truncate: bool = True  # YaRN blends between whole pairs: no key of GGUF says otherwise
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,12 @@ class Config:
     embedding_scale: float = 1.0  # embedding_scale
     residual_scale: float = 1.0  # residual_scale: of what a part adds
     logit_scale: float = 1.0  # logit_scale
+    n_expert: int = 0  # expert_count
+    n_expert_used: int = 0  # expert_used_count: of a token
+    n_ff_expert: int = 0  # expert_feed_forward_length
+    n_ff_shared: int = 0  # expert_shared_feed_forward_length: of an expert of all tokens
+    expert_weights_norm: bool | None = None  # expert_weights_norm: weights are divided by their sum
+    expert_weights_scale: float = 1.0  # expert_weights_scale: a factor of them
 
     @classmethod
     def from_metadata(cls, metadata: Metadata) -> Config:
@@ -99,6 +108,7 @@ class Config:
             embedding_scale=read.number("embedding_scale", 1.0),
             residual_scale=read.number("residual_scale", 1.0),
             logit_scale=read.number("logit_scale", 1.0),
+            **_experts(read),
         )
         config._check(read)
         return config
@@ -116,10 +126,6 @@ class Config:
             raise FormatError(
                 f"{self.n_rot} rotated dimensions do not fit heads of {self.head_dim_k}:"
                 " an even number up to the head size is needed"
-            )
-        if read.size("expert_count", 0, low=0):
-            raise UnsupportedError(
-                f"{read.architecture}.expert_count is set: mixtures of experts are not supported"
             )
 
     def is_local(self, layer: int, period: int = 0) -> bool:
@@ -172,6 +178,28 @@ class _Reader:
 
     def text(self, key: str, default: str) -> str:
         return self.metadata.string(f"{self.architecture}.{key}", default)
+
+
+def _experts(read: _Reader) -> dict[str, Any]:
+    """What a mixture of experts has, as fields of `Config`."""
+    n_expert = read.size("expert_count", 0, low=0, high=MAX_EXPERTS)
+    if not n_expert:
+        return {}
+    gating = read.size("expert_gating_func", SOFTMAX, low=0)
+    if gating not in (0, SOFTMAX, SOFTMAX_OF_CHOSEN):
+        raise UnsupportedError(
+            f"{read.architecture}.expert_gating_func is {gating}: experts are chosen by softmax"
+            f" ({SOFTMAX}, {SOFTMAX_OF_CHOSEN}) only"
+        )
+    norm = read.metadata.boolean(f"{read.architecture}.expert_weights_norm", None)
+    return {
+        "n_expert": n_expert,
+        "n_expert_used": read.size("expert_used_count", high=n_expert),
+        "n_ff_expert": read.size("expert_feed_forward_length", 0, low=0),
+        "n_ff_shared": read.size("expert_shared_feed_forward_length", 0, low=0),
+        "expert_weights_norm": True if gating == SOFTMAX_OF_CHOSEN else norm,
+        "expert_weights_scale": read.number("expert_weights_scale", 1.0),
+    }
 
 
 def _norm_eps(read: _Reader) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from llamacpp import ops
+from llamacpp.errors import UnsupportedError
 from llamacpp.models.config import Config
 from llamacpp.models.layers import Batch, Embedding, Part, Workspace
 from llamacpp.models.rope import load_rope
@@ -34,6 +35,7 @@ class Decoder(ABC):
 
     rope_kind = ops.ROPE_HALF
     norm_kind = ops.NORM_RMS
+    may_mix_experts = False
 
     def __init__(
         self,
@@ -47,6 +49,8 @@ class Decoder(ABC):
         logit_softcap: float = 0.0,
     ) -> None:
         c = self.config = config
+        if c.n_expert and not self.may_mix_experts:
+            raise UnsupportedError(f"{c.architecture} with a mixture of experts is not supported")
         self.n_vocab = n_vocab
         self.logit_scale, self.logit_softcap = logit_scale, logit_softcap
         embedding = weights.get("token_embd.weight", c.n_embd, n_vocab)  # (n_vocab, n_embd)
@@ -66,11 +70,11 @@ class Decoder(ABC):
     def layer(self, w: LayerWeights, number: int) -> tuple[Part, ...]:
         """The parts of a layer, each of which adds to the residual stream, in their order."""
 
-    def linears(self) -> Iterator[ops.Linear]:
-        """Every prepared product."""
+    def products(self) -> Iterator[ops.Product]:
+        """Every op that multiplies with weights, in order."""
         for layer in self.layers:
             for part in layer:
-                yield from part.linears()
+                yield from part.products()
         yield self.output
 
     def blocks(self, space: Workspace) -> Iterator[ops.Block]:

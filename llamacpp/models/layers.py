@@ -77,8 +77,8 @@ class Embedding:
 class Part(Protocol):
     """Half of a layer, which adds to the residual stream: attention, or a feed-forward network."""
 
-    def linears(self) -> Iterator[ops.Linear]:
-        """Every prepared product."""
+    def products(self) -> Iterator[ops.Product]:
+        """Every op that multiplies with weights, in order."""
         ...
 
     def add_to(self, block: ops.Block, space: Workspace, caches: tuple[Any, Any]) -> None:
@@ -116,8 +116,8 @@ class Network(Protocol):
         """The layers, as they run on the memory of one session."""
         ...
 
-    def linears(self) -> Iterator[ops.Linear]:
-        """Every prepared product, for sizing scratch memory."""
+    def products(self) -> Iterator[ops.Product]:
+        """Every op that multiplies with weights, in order."""
         ...
 
     window: Window | None  # that some of the weights pass through
@@ -140,7 +140,8 @@ class Workspace:
         self.k = ops.Buffer(n_batch, config.n_kv_head * config.head_dim_k)
         self.v = ops.Buffer(n_batch, config.n_kv_head * config.head_dim_v)
         self.heads = ops.Buffer(n_batch, config.n_head * config.head_dim_v)
-        self.hidden = ops.Buffer(n_batch, config.n_ff)
+        self.hidden = ops.Buffer(n_batch, max(config.n_ff, config.n_ff_shared))
+        self._n_expert = config.n_expert
         self._angles: dict[Rope, tuple[ops.Buffer, array[float]]] = {}
         self.work = ops.Work(n_threads)
         self._place = ffi.new("lk_batch *")
@@ -161,6 +162,16 @@ class Workspace:
             [[t for t in tensors if t not in passing] for tensors in block.tensors]
             for block in self.blocks
         ]
+
+    @cached_property
+    def router(self) -> ops.Buffer:
+        """(n_batch, n_expert): logits of experts."""
+        return ops.Buffer(self.n_batch, self._n_expert)
+
+    @cached_property
+    def gate(self) -> ops.Buffer:
+        """(n_batch, 1): how much of a part counts, before the sigmoid."""
+        return ops.Buffer(self.n_batch, 1)
 
     @cached_property
     def branch(self) -> ops.Buffer:

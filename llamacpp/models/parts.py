@@ -13,8 +13,9 @@ from llamacpp.models.config import Config
 from llamacpp.models.layers import Workspace
 from llamacpp.models.rope import Rope
 from llamacpp.models.weights import LayerWeights
+from llamacpp.tensors import Tensor
 
-__all__ = ["Addition", "FeedForward", "SelfAttention"]
+__all__ = ["Addition", "FeedForward", "MixtureOfExperts", "SelfAttention"]
 
 
 class Addition:
@@ -66,6 +67,7 @@ class SelfAttention:
             rotated; None: none.
         k_norm: the same of the keys.
         window: positions that a token sees, its own included; 0: all before it.
+        sinks: as `ops.Attention` has them; None: none.
     """
 
     def __init__(
@@ -80,8 +82,9 @@ class SelfAttention:
         q_norm: ops.Norm | None = None,
         k_norm: ops.Norm | None = None,
         window: int = 0,
+        sinks: Tensor | None = None,
     ) -> None:
-        self.config, self.rope, self.window = c, rope, window
+        self.config, self.rope, self.window, self.sinks = c, rope, window, sinks
         self.norms = q_norm, k_norm
         n_q, n_k = c.n_head * c.head_dim_k, c.n_kv_head * c.head_dim_k
         n_v, n_heads = c.n_kv_head * c.head_dim_v, c.n_head * c.head_dim_v
@@ -91,8 +94,8 @@ class SelfAttention:
             self.qkv = w.linear({"attn_q": n_q, "attn_k": n_k, "attn_v": n_v}, c.n_embd, norm)
         self.out = Addition(c, w, "attn_output", n_heads, norm=after, scale=c.residual_scale)
 
-    def linears(self) -> Iterator[ops.Linear]:
-        """Every prepared product."""
+    def products(self) -> Iterator[ops.Product]:
+        """Every op that multiplies with weights, in order."""
         yield self.qkv
         yield self.out.linear
 
@@ -114,7 +117,7 @@ class SelfAttention:
             window=self.window,
             softcap=c.attention_softcap,
         )
-        attention = ops.Attention(shape, *self.norms)
+        attention = ops.Attention(shape, *self.norms, self.sinks)
         angles = space.angles(rope) if rope else None
         block.linear(self.qkv, space.x, space.q, space.k, space.v)
         block.attention(attention, (space.q, space.k, space.v), space.heads, caches, angles)
@@ -151,8 +154,8 @@ class FeedForward:
             self.up = w.linear({"ffn_gate": c.n_ff, "ffn_up": c.n_ff}, c.n_embd, norm, activation)
         self.down = Addition(c, w, "ffn_down", c.n_ff, norm=after, scale=c.residual_scale)
 
-    def linears(self) -> Iterator[ops.Linear]:
-        """Every prepared product."""
+    def products(self) -> Iterator[ops.Product]:
+        """Every op that multiplies with weights, in order."""
         yield self.up
         yield self.down.linear
 
@@ -160,3 +163,53 @@ class FeedForward:
         """Add its ops, on the memory of one session."""
         block.linear(self.up, space.x, space.hidden)
         self.down.add_to(block, space, space.hidden)
+
+
+class MixtureOfExperts:
+    """``x += sum of w_e f_e(x')``: a token is given to a few of many feed-forward networks.
+
+    Those with the largest of the router's logits; the w_e are their softmax (Shazeer et al. 2017,
+    "Outrageously Large Neural Networks"; Jiang et al. 2024, "Mixtral of Experts").
+
+    Args:
+        c: hyperparameters.
+        w: weights of the layer: ffn_gate_inp, the router, and ffn_gate_exps, ffn_up_exps and
+            ffn_down_exps, with or without biases.
+        n_ff: width of an expert.
+        norm: of x.
+        activation: ops.SWIGLU, GEGLU or SWIGLU_OAI.
+        weights_norm: whether the weights of a token's experts sum to 1, unless the file says it.
+    """
+
+    def __init__(
+        self,
+        c: Config,
+        w: LayerWeights,
+        *,
+        n_ff: int,
+        norm: ops.Norm,
+        activation: int = ops.SWIGLU,
+        weights_norm: bool = True,
+    ) -> None:
+        self.router = w.linear({"ffn_gate_inp": c.n_expert}, c.n_embd, norm)
+        said = c.expert_weights_norm
+        self.experts = w.experts(
+            n_ff,
+            c.n_embd,
+            c.n_expert,
+            norm=norm,
+            epilogue=activation,
+            n_used=c.n_expert_used,
+            weights_norm=weights_norm if said is None else said,
+            weights_scale=c.expert_weights_scale,
+        )
+
+    def products(self) -> Iterator[ops.Product]:
+        """Every op that multiplies with weights, in order."""
+        yield self.router
+        yield self.experts
+
+    def add_to(self, block: ops.Block, space: Workspace, caches: tuple[Any, Any]) -> None:
+        """Add its ops, on the memory of one session."""
+        block.linear(self.router, space.x, space.router)
+        block.experts(self.experts, space.router, space.x)

@@ -18,7 +18,9 @@ __all__ = ["ARCHITECTURES", "load_network"]
 ARCHITECTURES = {  # its module, which is loaded for who needs it, and its class there
     "llama": ("llama", "Llama"),
     "qwen2": ("qwen2", "Qwen2"),
+    "qwen2moe": ("qwen2moe", "Qwen2MoE"),
     "qwen3": ("qwen3", "Qwen3"),
+    "qwen3moe": ("qwen3", "Qwen3"),
     "gemma": ("gemma", "Gemma"),
     "gemma2": ("gemma2", "Gemma2"),
     "gemma3": ("gemma3", "Gemma3"),
@@ -28,6 +30,7 @@ ARCHITECTURES = {  # its module, which is loaded for who needs it, and its class
     "smollm3": ("smollm3", "SmolLM3"),
     "starcoder2": ("starcoder2", "StarCoder2"),
     "gpt2": ("gpt2", "GPT2"),
+    "gpt-oss": ("gpt_oss", "GptOss"),
 }
 
 

@@ -110,8 +110,10 @@ def yarn_frequencies(n_rot: int, base: float, scaling: RopeScaling) -> array[flo
         wavelength = scaling.n_ctx_orig / (2 * math.pi * times)
         return n_rot * math.log(wavelength) / (2 * math.log(base))
 
-    low = max(math.floor(pair_that_turns(scaling.beta_fast)), 0)
-    high = min(math.ceil(pair_that_turns(scaling.beta_slow)), n_rot - 1)
+    first, last = pair_that_turns(scaling.beta_fast), pair_that_turns(scaling.beta_slow)
+    if scaling.truncate:
+        first, last = math.floor(first), math.ceil(last)
+    low, high = max(first, 0), min(last, n_rot - 1)
     blended = []
     for i, frequency in enumerate(inverse_frequencies(n_rot, base)):
         ramp = min(max((i - low) / max(high - low, 0.001), 0.0), 1.0)

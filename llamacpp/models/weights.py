@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from llamacpp import ops
 from llamacpp.errors import FormatError, UnsupportedError
@@ -131,3 +132,29 @@ class LayerWeights:
             norm=norm,
             epilogue=epilogue,
         )
+
+    def experts(
+        self,
+        n_ff: int,
+        n_embd: int,
+        n_expert: int,
+        **options: Any,
+    ) -> ops.Experts:
+        """Feed-forward networks, gated, that lie as one behind each other: ffn_*_exps.
+
+        Args:
+            n_ff: width of each.
+            n_embd: width of the residual stream.
+            n_expert: how many there are.
+            options: what else `ops.Experts` asks for.
+        """
+        shapes = {"gate": (n_embd, n_ff), "up": (n_embd, n_ff), "down": (n_ff, n_embd)}
+        matrices = {
+            name: self.get(f"ffn_{name}_exps.weight", *shape, n_expert)
+            for name, shape in shapes.items()
+        }
+        biases = [
+            self.find(f"ffn_{name}_exps.bias", shape[1], n_expert)
+            for name, shape in shapes.items()
+        ]
+        return ops.Experts(**matrices, biases=biases, **options)

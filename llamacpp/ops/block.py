@@ -6,7 +6,7 @@ from typing import Any
 
 from llamacpp._native import check, ffi, lib
 from llamacpp.buffers import Buffer, Work
-from llamacpp.ops.operands import Attention, Linear, Residual
+from llamacpp.ops.operands import Attention, Experts, Linear, Residual
 from llamacpp.tensors import Tensor
 
 __all__ = ["Block"]
@@ -23,7 +23,7 @@ class Block:
         self._struct: Any = ffi.NULL
         self._alive: list[Any] = []  # what the C structs point to
         self._failed = ffi.new("int32_t *")
-        self._ops: list[Linear | Attention] = []
+        self._ops: list[Linear | Attention | Experts] = []
         self.names: list[str] = []  # of the ops, for messages and profiles
         self.tensors: list[list[Tensor]] = []  # of each op
 
@@ -58,10 +58,20 @@ class Block:
         alive = (op, *qkv, out, caches, angles)
         return self._add("attention", "attention", arguments, op.tensors, alive)
 
-    def residual(self, op: Residual, y: Buffer, x: Buffer) -> Block:
-        """Add a `Residual`: x and y (n, op.n); y is overwritten."""
+    def experts(self, op: Experts, logits: Buffer, x: Buffer) -> Block:
+        """Add `Experts`: logits (n, op.n_expert) choose, x (n, op.n_embd)."""
+        arguments = {"op": op.struct, "logits": logits.ptr, "x": x.ptr}
+        self._ops.append(op)
+        return self._add(op.tensors[0].name, "experts", arguments, op.tensors, (op, logits, x))
+
+    def residual(self, op: Residual, y: Buffer, x: Buffer, gate: Buffer | None = None) -> Block:
+        """Add a `Residual`: x and y (n, op.n); y is overwritten.
+
+        Where there is a gate (n, 1), what is added is multiplied by its sigmoid.
+        """
         arguments = {"op": op.struct, "y": y.ptr, "x": x.ptr}
-        return self._add("residual", "residual", arguments, op.tensors, (op, y, x))
+        arguments["gate"] = gate.ptr if gate else ffi.NULL
+        return self._add("residual", "residual", arguments, op.tensors, (op, y, x, gate))
 
     def _add(
         self,

@@ -26,10 +26,13 @@ __all__ = [
     "ROPE_NONE",
     "STORE",
     "SWIGLU",
+    "SWIGLU_OAI",
     "Attention",
     "AttentionShape",
+    "Experts",
     "Linear",
     "Norm",
+    "Product",
     "Residual",
     "cache_bytes",
     "is_supported",
@@ -39,6 +42,7 @@ __all__ = [
 
 STORE, ADD = lib.LK_STORE, lib.LK_ADD
 SWIGLU, GEGLU, GELU = lib.LK_SWIGLU, lib.LK_GEGLU, lib.LK_GELU
+SWIGLU_OAI = lib.LK_SWIGLU_OAI
 NORM_RMS, NORM_LAYER = lib.LK_NORM_RMS, lib.LK_NORM_LAYER
 ROPE_NONE, ROPE_ADJACENT, ROPE_HALF = lib.LK_ROPE_NONE, lib.LK_ROPE_ADJACENT, lib.LK_ROPE_HALF
 F32, F16, Q8_0 = lib.LK_F32, lib.LK_F16, lib.LK_Q8_0
@@ -116,7 +120,7 @@ class Linear:
         biases: the b_i (n_rows_i) or None, as many as weights.
         norm: applied to x first.
         epilogue: STORE, ADD (y += W x), GELU (y = gelu(W x)), SWIGLU (y = silu(W_0 x) * (W_1 x))
-            or GEGLU (y = gelu(W_0 x) * (W_1 x)).
+            or GEGLU (y = gelu(W_0 x) * (W_1 x)), or SWIGLU_OAI, gpt-oss' (``csrc/lk_api.h``).
 
     Attributes:
         tensors: of the file, that it reads: matrices first.
@@ -147,6 +151,104 @@ class Linear:
     def scratch(self, n_tokens: int, n_threads: int) -> int:
         """Bytes of scratch that a call needs."""
         return int(lib.lk_linear_scratch(self.struct, n_tokens, n_threads))
+
+    @property
+    def nbytes_per_token(self) -> int:
+        """Bytes of weights that a token reads."""
+        return sum(tensor.nbytes for tensor in self.tensors)
+
+    @property
+    def weights_per_token(self) -> int:
+        """Weights of matrices that a token is multiplied with."""
+        return sum(tensor.n_elements for tensor in self.tensors if len(tensor.shape) > 1)
+
+
+class Experts:
+    """A mixture of experts (Shazeer et al. 2017): ``x += sum of w_e (D_e f(G_e x', U_e x') + b_e)``.
+
+    x' is norm(x), the e are the `n_used` experts with the largest of the token's logits, and the
+    w_e their softmax. Only their weights are read.
+
+    Args:
+        gate: the G_e (n_embd, n_ff, n_expert).
+        up: the U_e, likewise.
+        down: the D_e (n_ff, n_embd, n_expert).
+        biases: of gate and up (n_ff, n_expert), and of down, the b_e (n_embd, n_expert), or None.
+        norm: applied to x first.
+        epilogue: f: SWIGLU, GEGLU or SWIGLU_OAI.
+        n_used: experts that a token is given to.
+        weights_norm: whether the w_e are divided by their sum.
+        weights_scale: a factor of the w_e.
+    """
+
+    def __init__(
+        self,
+        gate: Tensor,
+        up: Tensor,
+        down: Tensor,
+        biases: Sequence[Tensor | None] = (None, None, None),
+        *,
+        norm: Norm | None = None,
+        epilogue: int = SWIGLU,
+        n_used: int,
+        weights_norm: bool = True,
+        weights_scale: float = 1.0,
+    ) -> None:
+        self.tensors = _whole([gate, up, down, *biases, *(norm.tensors if norm else [])])
+        self.norm = norm
+        self._matrices = gate, up, down
+        self.n_embd, self.n_ff, self.n_expert = gate.shape
+        self.n_used = n_used
+        if up.shape != gate.shape or down.shape != (self.n_ff, self.n_embd, self.n_expert):
+            raise InvalidArgumentError(
+                f"{gate.name} {gate.shape}, {up.name} {up.shape} and {down.name} {down.shape} do"
+                " not fit together"
+            )
+        names = ("gate", "up", "down")
+        given = zip(names, self._matrices, biases, strict=True)
+        self.struct = ffi.new(
+            "lk_experts *",
+            {
+                **{name: _first_expert(w, bias) for name, w, bias in given},
+                "norm": _norm(norm),
+                "n_embd": self.n_embd,
+                "n_ff": self.n_ff,
+                "n_expert": self.n_expert,
+                "n_used": n_used,
+                "epilogue": epilogue,
+                "weights_norm": weights_norm,
+                "weights_scale": weights_scale,
+            },
+        )
+        check(lib.lk_experts_check(self.struct), f"prepare {gate.name}")
+
+    def scratch(self, n_tokens: int, n_threads: int) -> int:
+        """Bytes of scratch that a call needs."""
+        return int(lib.lk_experts_scratch(self.struct, n_tokens, n_threads))
+
+    @property
+    def nbytes_per_token(self) -> int:
+        """Bytes of weights that a token reads."""
+        chosen = sum(t.nbytes for t in self.tensors if t.shape[-1] == self.n_expert)
+        others = sum(tensor.nbytes for tensor in self.tensors) - chosen
+        return chosen // self.n_expert * self.n_used + others
+
+    @property
+    def weights_per_token(self) -> int:
+        """Weights of matrices that a token is multiplied with."""
+        return sum(matrix.n_elements for matrix in self._matrices) // self.n_expert * self.n_used
+
+
+Product = Linear | Experts  # the ops that multiply with weights
+
+
+def _first_expert(tensor: Tensor, biases: Tensor | None) -> dict[str, Any]:
+    """Describe the first of many matrices, and of their biases, for C."""
+    if biases is None:
+        return matrix(tensor)
+    if biases.shape != tensor.shape[1:]:
+        raise InvalidArgumentError(f"{biases.name}: shape {biases.shape}, not {tensor.shape[1:]}")
+    return matrix(tensor) | {"bias": vector(biases)}
 
 
 class Residual:
@@ -195,18 +297,29 @@ class Attention:
         q_norm: applied to each head of q before it is rotated: its weight is (head_dim_k); or to
             all heads of a token together, (n_head * head_dim_k).
         k_norm: the same of k.
+        sinks: (n_head) a score of each head that is one more term of the softmax, and whose value
+            is zero (Xiao et al. 2023, "Efficient Streaming Language Models with Attention Sinks").
     """
 
     def __init__(
-        self, shape: AttentionShape, q_norm: Norm | None = None, k_norm: Norm | None = None
+        self,
+        shape: AttentionShape,
+        q_norm: Norm | None = None,
+        k_norm: Norm | None = None,
+        sinks: Tensor | None = None,
     ) -> None:
         self.tensors = [*(q_norm.tensors if q_norm else []), *(k_norm.tensors if k_norm else [])]
+        self.tensors += [sinks] if sinks is not None else []
         rows = [
             norm.weight.shape != (shape.head_dim_k,)
             for norm in (q_norm, k_norm)
             if norm is not None
         ]
         norms = {"norm_rows": any(rows), "q_norm": _norm(q_norm), "k_norm": _norm(k_norm)}
+        if sinks is not None:
+            if sinks.shape != (shape.n_head,):
+                raise InvalidArgumentError(f"{sinks.name}: not of the shape ({shape.n_head},)")
+            norms["sinks"] = vector(sinks)
         self.struct = ffi.new("lk_attention *", vars(shape) | norms)
         check(lib.lk_attention_check(self.struct), "prepare attention")
 
