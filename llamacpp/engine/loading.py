@@ -79,7 +79,7 @@ def load_within(file: ModelFile, loading: Loading) -> tuple[Network, Plan]:
     """
     tensors = map_tensors(file)
     network = load_network(file, tensors)
-    layers = [linear for linear in network.linears() if linear is not network.output]
+    layers = [linear for linear in network.products() if linear is not network.output]
     matrices = [t for linear in layers for t in linear.tensors if len(t.shape) == 2]
     embedding = "token_embd.weight"  # of which a pass reads a few rows
     of_layers = {tensor.name for tensor in matrices}
@@ -107,7 +107,7 @@ def load_within(file: ModelFile, loading: Loading) -> tuple[Network, Plan]:
 def mapped_in_order(network: Network) -> list[Tensor]:
     """The weights that are used in the mapping, in the order of use."""
     passing = network.window.tensors if network.window else {}
-    ordered = [t for linear in network.linears() for t in linear.tensors]
+    ordered = [t for linear in network.products() for t in linear.tensors]
     return [tensor for tensor in ordered if tensor.name not in passing]
 
 

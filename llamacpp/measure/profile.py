@@ -169,10 +169,9 @@ class _Costs:
         self.output = model.network.output.tensors[0].name
         held = kv_bytes(runner.session, test.positions) * test.n_seq
         self.of = {"attention": (held / model.config.n_layer, 0.0), "residual": (0.0, 0.0)}
-        for linear in model.network.linears():
-            nbytes = sum(tensor.nbytes for tensor in linear.tensors)
-            weights = sum(t.n_elements for t in linear.tensors if len(t.shape) == 2)
-            self.of[linear.tensors[0].name] = float(nbytes), 2.0 * weights
+        for product in model.network.products():
+            cost = float(product.nbytes_per_token), 2.0 * product.weights_per_token
+            self.of[product.tensors[0].name] = cost
 
 
 # ---- a network that is watched ------------------------------------------------------------------
@@ -196,9 +195,9 @@ class _Watched:
         """As `Network.blocks`."""
         return self._network.blocks(space)
 
-    def linears(self) -> Iterator[ops.Linear]:
-        """As `Network.linears`."""
-        return self._network.linears()
+    def products(self) -> Iterator[ops.Product]:
+        """As `Network.products`."""
+        return self._network.products()
 
     def forward(
         self,

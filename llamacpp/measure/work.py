@@ -50,11 +50,9 @@ def operations_per_token(model: Model, rows: float = 1.0) -> float:
             row alone is asked for.
     """
     total = 0.0
-    for linear in model.network.linears():
-        matrices = [tensor for tensor in linear.tensors if len(tensor.shape) == 2]
-        is_output = matrices[0].name in (OUTPUT, EMBEDDING)
-        count = sum(tensor.n_elements for tensor in matrices)
-        total += 2.0 * count * (rows if is_output else 1.0)
+    for product in model.network.products():
+        is_output = product is model.network.output
+        total += 2.0 * product.weights_per_token * (rows if is_output else 1.0)
     return total
 
 
