@@ -185,6 +185,8 @@ typedef void (*lk_rope_fn)(float *x, const float *cs, int n_rot);
 typedef void (*lk_swiglu_fn)(float *y, const float *gate, const float *up, int n);
 /* geglu: y = gelu(gate) * up, gelu's tanh approximation; up may be NULL (ones); y may be gate. */
 typedef void (*lk_geglu_fn)(float *y, const float *gate, const float *up, int n);
+/* gelu_erf: y = gelu(x) = x Phi(x), Phi the normal distribution's, to 2^-20; y may be x. */
+typedef void (*lk_gelu_erf_fn)(float *y, const float *x, int n);
 /* softcap: x = cap * tanh(x / cap), to 2^-20 cap; cap > 0. */
 typedef void (*lk_softcap_fn)(float *x, int n, float cap);
 /* f32_to_f16: round to nearest even, overflow to infinity, NaN stays NaN. f16_to_f32: exact. */

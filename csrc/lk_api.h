@@ -115,12 +115,13 @@ typedef struct {
 } lk_matrix;
 
 enum lk_epilogue {
-    LK_STORE = 0,     /* y_i = W_i x */
-    LK_ADD = 1,       /* y_0 += W_0 x: the residual stream */
-    LK_SWIGLU = 2,    /* y_0 = silu(W_0 x) * (W_1 x): gate and up of equal shape */
-    LK_GEGLU = 3,     /* y_0 = gelu(W_0 x) * (W_1 x), the same with gelu's tanh approximation */
-    LK_GELU = 4,      /* y_0 = gelu(W_0 x) */
-    LK_SWIGLU_OAI = 5 /* y_0 = g sigmoid(1.702 g) (u + 1), g = min(W_0 x, 7), u = W_1 x in -7..7 */
+    LK_STORE = 0,      /* y_i = W_i x */
+    LK_ADD = 1,        /* y_0 += W_0 x: the residual stream */
+    LK_SWIGLU = 2,     /* y_0 = silu(W_0 x) * (W_1 x): gate and up of equal shape */
+    LK_GEGLU = 3,      /* y_0 = gelu(W_0 x) * (W_1 x), the same with gelu's tanh approximation */
+    LK_GELU = 4,       /* y_0 = gelu(W_0 x) */
+    LK_SWIGLU_OAI = 5, /* y_0 = g sigmoid(1.702 g) (u + 1), g = min(W_0 x, 7), u = W_1 x in -7..7 */
+    LK_GELU_ERF = 6    /* y_0 = gelu(W_0 x), as it is defined: no approximation */
 };
 
 typedef struct {
@@ -174,18 +175,22 @@ int lk_experts_run(const lk_experts *op, const float *logits, float *x, int n_to
 /* ---- op_residual: what a part gives, into the residual stream ------------------------------ */
 
 typedef struct {
-    lk_norm norm; /* (n) applied to y first */
+    lk_norm norm; /* (n) applied to y first, or to the sum */
     int32_t n;
     float scale;
+    int32_t sum_norm; /* 1: to the sum */
 } lk_residual;
 
 int lk_residual_check(const lk_residual *op);
 /* x (n_tokens, n) += scale * norm(y (n_tokens, n)), times sigmoid(gate (n_tokens)) if gate is not
- * NULL; y is overwritten. */
+ * NULL; y is overwritten. With sum_norm: x = norm(x + scale * y), and so on. */
 int lk_residual_run(const lk_residual *op, float *y, const float *gate, float *x, int n_tokens,
                     const lk_work *work);
+/* y (n_tokens, n) = norm(x (n_tokens, n)); y may be x. */
+int lk_norm_run(const lk_norm *norm, const float *x, float *y, int n, int n_tokens,
+                const lk_work *work);
 
-/* ---- op_attention: norm and rotate q and k, append to the cache, attend causally ----------- */
+/* ---- op_attention: norm and rotate q and k, append to the cache, attend -------------------- */
 
 enum lk_rope_kind {
     LK_ROPE_NONE = 0,
@@ -202,8 +207,10 @@ typedef struct {
     int32_t rope_kind;
     int32_t cache_type; /* LK_F32, LK_F16, or LK_Q8_0 for head sizes that are multiples of 32 */
     int32_t n_seq;
-    int64_t n_ctx;     /* positions a sequence can hold */
-    int32_t window;    /* how many positions a token sees, its own included; 0: all before it */
+    int64_t n_ctx;  /* positions a sequence can hold */
+    int32_t causal; /* 0: a token sees all tokens of its sequence, 1: none behind it */
+    int32_t
+        window; /* if causal: how many positions a token sees, its own included; 0: all before it */
     int32_t norm_rows; /* norms go over 0: each head alone, 1: all heads of a token together */
     lk_norm q_norm, k_norm;
     float scale;        /* applied to q k^T */
@@ -222,7 +229,8 @@ size_t lk_attention_scratch(const lk_attention *op, int n_tokens, int n_threads)
  * rotated in place; v (n_tokens, n_kv_head, head_dim_v); out (n_tokens, n_head, head_dim_v).
  * k_cache (n_seq, n_kv_head) of lk_cache_keys(..., n_ctx) bytes each, v_cache likewise; angles
  * (n_tokens, n_rot/2, 2) holds (cos, sin). Token t is position pos[t] of sequence seq[t] and sees
- * positions 0..pos[t], or the last `window` of them.
+ * positions 0..pos[t], or the last `window` of them; if not causal, positions from 0 to the last
+ * that its sequence has in this call.
  */
 int lk_attention_run(const lk_attention *op, float *q, float *k, const float *v, float *out,
                      void *k_cache, void *v_cache, const float *angles, const int32_t *pos,

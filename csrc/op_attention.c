@@ -1,5 +1,5 @@
 /*
- * Causal attention of one layer over its KV cache.
+ * Attention of one layer over its KV cache: causal, or to all tokens of a sequence.
  *
  * Phase 1: normalise and rotate q and k (RoPE), scale q, append k and v to the cache.
  * Phase 2: tasks of (block of tokens, KV head): the heads that share a KV head, for a few tokens of
@@ -31,9 +31,11 @@ typedef struct {
     float *acc; /* (n_q, head_dim_v) */
 } flash;
 
-/* Consecutive tokens of one sequence at consecutive positions. */
+/* Consecutive tokens of one sequence at consecutive positions, and the end of what the last sees.
+ */
 typedef struct {
     int first, n;
+    int64_t end;
 } token_block;
 
 typedef struct {
@@ -41,7 +43,7 @@ typedef struct {
     int group;                                      /* query heads per KV head */
     int max_q;                                      /* queries of a block */
     size_t state;                                   /* bytes of a flash state of max_q queries */
-    size_t blocks, parts;                           /* offsets of shared parts */
+    size_t blocks, ends, parts;                     /* offsets of shared parts */
     size_t q, n_seen, n_skipped, total, chunk, own; /* offsets in a thread's part, and its size */
     size_t threads, all; /* where the threads' parts begin, and the end of everything */
 } layout;
@@ -71,6 +73,7 @@ static layout lay_out(const lk_attention *op, int n_tokens, int n_threads) {
     l.state = (floats * sizeof(float) + 63) / 64 * 64;
     size_t at = 0;
     l.blocks = lk_reserve(&at, n_tokens * sizeof(token_block));
+    l.ends = lk_reserve(&at, op->causal ? 0 : op->n_seq * sizeof(int64_t));
     /* Split only while there are fewer than 4 tasks a thread, so this bounds the parts. */
     size_t n_parts = max_chunks(op) > 1 ? (size_t)4 * n_threads * max_chunks(op) : 0;
     l.parts = lk_reserve(&at, n_parts * l.state);
@@ -90,8 +93,9 @@ int lk_attention_check(const lk_attention *op) {
     if (op->n_head < 1 || op->n_kv_head < 1 || op->n_head % op->n_kv_head || op->head_dim_k < 1 ||
         op->head_dim_v < 1 || op->n_seq < 1 || op->n_ctx < 1 || op->n_ctx > INT32_MAX ||
         op->rope_kind < LK_ROPE_NONE || op->rope_kind > LK_ROPE_HALF || op->n_rot < 0 ||
-        op->n_rot % 2 || op->n_rot > op->head_dim_k || op->window < 0 || !(op->softcap >= 0) ||
-        !lk_norm_is_valid(&op->q_norm) || !lk_norm_is_valid(&op->k_norm))
+        op->n_rot % 2 || op->n_rot > op->head_dim_k || op->window < 0 ||
+        (op->window && !op->causal) || !(op->softcap >= 0) || !lk_norm_is_valid(&op->q_norm) ||
+        !lk_norm_is_valid(&op->k_norm))
         return LK_ERR_ARGUMENT;
     if (op->head_dim_k > LK_MAX_HEAD_DIM || op->head_dim_v > LK_MAX_HEAD_DIM)
         return LK_ERR_UNSUPPORTED;
@@ -241,17 +245,17 @@ static int64_t first_seen(const run_state *s, int token) {
     return s->op->window && before > 0 ? before : 0;
 }
 
-/* The end of what a block's last token sees. */
-static int64_t positions(const run_state *s, token_block b) {
-    return (int64_t)s->pos[b.first + b.n - 1] + 1;
+/* The end of what a token of a block sees. */
+static int64_t end_seen(const run_state *s, token_block b, int token) {
+    return s->op->causal ? (int64_t)s->pos[token] + 1 : b.end;
 }
 
 /* The chunks that a block sees something of. */
 static int first_chunk(const run_state *s, token_block b) {
     return (int)(first_seen(s, b.first) / POSITIONS_PER_CHUNK);
 }
-static int last_chunk(const run_state *s, token_block b) {
-    return (int)((positions(s, b) - 1) / POSITIONS_PER_CHUNK);
+static int last_chunk(token_block b) {
+    return (int)((b.end - 1) / POSITIONS_PER_CHUNK);
 }
 
 static int32_t within(int64_t position, int n_pos) {
@@ -272,7 +276,7 @@ static void attend_chunk(const run_state *s, token_block block, int head, int ch
     lk_attn_fn attn = op->cache_type == LK_F32   ? LK_CALL(lk_attn_fn, attn_f32)
                       : op->cache_type == LK_F16 ? LK_CALL(lk_attn_fn, attn_f16)
                                                  : LK_CALL(lk_attn_fn, attn_q8_0);
-    int64_t end = positions(s, block), begin = (int64_t)chunk * POSITIONS_PER_CHUNK;
+    int64_t end = block.end, begin = (int64_t)chunk * POSITIONS_PER_CHUNK;
     if (end > begin + POSITIONS_PER_CHUNK)
         end = begin + POSITIONS_PER_CHUNK;
     int64_t seen = first_seen(s, block.first) / LK_ATTN_TILE * LK_ATTN_TILE;
@@ -283,7 +287,7 @@ static void attend_chunk(const run_state *s, token_block block, int head, int ch
         int n_pos = end - p < LK_ATTN_TILE ? (int)(end - p) : LK_ATTN_TILE;
         for (int i = 0; i < n_q; i++) {
             int token = block.first + i / s->at.group;
-            n_seen[i] = within((int64_t)s->pos[token] + 1 - p, n_pos);
+            n_seen[i] = within(end_seen(s, block, token) - p, n_pos);
             n_skipped[i] = within(first_seen(s, token) - p, n_pos);
         }
         attn(&(lk_attn_tile){
@@ -345,7 +349,7 @@ static void attend(void *arg, int thread, int n_threads) {
         int64_t pair = task / s->n_chunks;
         token_block block = s->blocks[pair / s->op->n_kv_head];
         int head = (int)(pair % s->op->n_kv_head), n_q = block.n * s->at.group;
-        int first = first_chunk(s, block), last = last_chunk(s, block);
+        int first = first_chunk(s, block), last = last_chunk(block);
         gather_queries(s, block, head, (float *)(own + s->at.q));
         if (s->n_chunks > 1) {
             int chunk = (int)(task % s->n_chunks);
@@ -373,7 +377,7 @@ static void merge_parts(void *arg, int thread, int n_threads) {
     while (lk_split_take(&s->merges, thread, &pair, &end)) {
         token_block block = s->blocks[pair / s->op->n_kv_head];
         int head = (int)(pair % s->op->n_kv_head), n_q = block.n * s->at.group;
-        int first = first_chunk(s, block), last = last_chunk(s, block);
+        int first = first_chunk(s, block), last = last_chunk(block);
         flash total = state_at(own + s->at.total, n_q);
         reset(total, n_q, s->op->head_dim_v);
         for (int chunk = first; chunk <= last; chunk++)
@@ -384,25 +388,54 @@ static void merge_parts(void *arg, int thread, int n_threads) {
 
 /* ---- the op ------------------------------------------------------------------------------- */
 
-/* Cut the batch into blocks; the work in multiply-adds; -1 if a token is out of range. */
-static int64_t find_blocks(run_state *s) {
-    int tokens_per_block = s->at.max_q / s->at.group;
-    int64_t work = 0;
-    s->n_blocks = 0;
-    for (int t = 0; t < s->n_tokens; t++) {
+/* Whether all tokens are in range. */
+static int are_in_range(const run_state *s) {
+    for (int t = 0; t < s->n_tokens; t++)
         if (s->pos[t] < 0 || s->pos[t] >= s->op->n_ctx || s->seq[t] < 0 ||
             s->seq[t] >= s->op->n_seq)
-            return -1;
+            return 0;
+    return 1;
+}
+
+/* Without causality: let the blocks end where their sequences do. */
+static void extend_blocks(run_state *s) {
+    int64_t *ends = (int64_t *)(s->scratch + s->at.ends);
+    for (int b = 0; b < s->n_blocks; b++)
+        ends[s->seq[s->blocks[b].first]] = 0;
+    for (int b = 0; b < s->n_blocks; b++) {
+        int64_t *end = &ends[s->seq[s->blocks[b].first]];
+        *end = s->blocks[b].end > *end ? s->blocks[b].end : *end;
+    }
+    for (int b = 0; b < s->n_blocks; b++)
+        s->blocks[b].end = ends[s->seq[s->blocks[b].first]];
+}
+
+/* Cut the batch into blocks. */
+static void find_blocks(run_state *s) {
+    int tokens_per_block = s->at.max_q / s->at.group;
+    s->n_blocks = 0;
+    for (int t = 0; t < s->n_tokens; t++) {
         token_block *b = s->n_blocks ? &s->blocks[s->n_blocks - 1] : NULL;
         if (b && b->n < tokens_per_block && s->seq[t] == s->seq[t - 1] &&
             s->pos[t] == s->pos[t - 1] + 1)
             b->n++;
         else
-            s->blocks[s->n_blocks++] = (token_block){t, 1};
-        work += ((int64_t)s->pos[t] + 1 - first_seen(s, t)) * s->op->n_head *
-                (s->op->head_dim_k + s->op->head_dim_v);
+            s->blocks[s->n_blocks++] = (token_block){.first = t, .n = 1};
+        s->blocks[s->n_blocks - 1].end = (int64_t)s->pos[t] + 1;
     }
-    return work;
+    if (!s->op->causal)
+        extend_blocks(s);
+}
+
+/* Multiply-adds of all blocks. */
+static int64_t work_of(const run_state *s) {
+    int64_t n_seen = 0;
+    for (int b = 0; b < s->n_blocks; b++) {
+        const token_block block = s->blocks[b];
+        for (int t = block.first; t < block.first + block.n; t++)
+            n_seen += end_seen(s, block, t) - first_seen(s, t);
+    }
+    return n_seen * s->op->n_head * (s->op->head_dim_k + s->op->head_dim_v);
 }
 
 int lk_attention_run(const lk_attention *op, float *q, float *k, const float *v, float *out,
@@ -429,14 +462,14 @@ int lk_attention_run(const lk_attention *op, float *q, float *k, const float *v,
     if (s.at.all > work->scratch_bytes)
         return LK_ERR_MEMORY;
     s.blocks = (token_block *)(s.scratch + s.at.blocks);
-    int64_t multiply_adds = find_blocks(&s);
-    if (multiply_adds < 0)
+    if (!are_in_range(&s))
         return LK_ERR_ARGUMENT;
-    int64_t useful = 1 + multiply_adds / WORK_PER_THREAD;
+    find_blocks(&s);
+    int64_t useful = 1 + work_of(&s) / WORK_PER_THREAD;
     int n_threads = useful < work->n_threads ? (int)useful : work->n_threads;
     int64_t longest = 0, n_pairs = (int64_t)s.n_blocks * op->n_kv_head;
     for (int b = 0; b < s.n_blocks; b++)
-        longest = positions(&s, s.blocks[b]) > longest ? positions(&s, s.blocks[b]) : longest;
+        longest = s.blocks[b].end > longest ? s.blocks[b].end : longest;
     s.n_chunks = 1;
     if (n_threads > 1 && n_pairs < 4 * (int64_t)n_threads)
         s.n_chunks = (int)((longest + POSITIONS_PER_CHUNK - 1) / POSITIONS_PER_CHUNK);

@@ -120,7 +120,7 @@ static int has_skinny(void) {
 
 int lk_linear_check(const lk_linear *op) {
     if (op->n_w < 1 || op->n_w > 3 || op->k < 1 || op->epilogue < LK_STORE ||
-        op->epilogue > LK_SWIGLU_OAI || !lk_norm_is_valid(&op->norm))
+        op->epilogue > LK_GELU_ERF || !lk_norm_is_valid(&op->norm))
         return LK_ERR_ARGUMENT;
     for (int i = 0; i < op->n_w; i++) {
         const lk_matrix *w = &op->w[i];
@@ -132,7 +132,7 @@ int lk_linear_check(const lk_linear *op) {
     }
     if (lk_is_gated(op) && (op->n_w != 2 || op->w[0].n_rows != op->w[1].n_rows))
         return LK_ERR_ARGUMENT;
-    if ((op->epilogue == LK_ADD || op->epilogue == LK_GELU) && op->n_w != 1)
+    if ((op->epilogue == LK_ADD || lk_is_activated(op)) && op->n_w != 1)
         return LK_ERR_ARGUMENT;
     return LK_OK;
 }
@@ -243,6 +243,8 @@ void lk_linear_activate(const lk_linear *op, float *y, float *up, int n) {
         prepare_swiglu_oai(y, up, n);
     if (op->epilogue == LK_SWIGLU || op->epilogue == LK_SWIGLU_OAI)
         LK_CALL(lk_swiglu_fn, swiglu)(y, y, up, n);
+    else if (op->epilogue == LK_GELU_ERF)
+        LK_CALL(lk_gelu_erf_fn, gelu_erf)(y, y, n);
     else
         LK_CALL(lk_geglu_fn, geglu)(y, y, up, n);
 }

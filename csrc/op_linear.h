@@ -86,6 +86,10 @@ LK_INLINE int lk_is_gated(const lk_linear *op) {
 LK_INLINE int lk_n_cut(const lk_linear *op) {
     return lk_is_gated(op) ? 1 : op->n_w;
 }
+/* Whether its one output goes through an activation. */
+LK_INLINE int lk_is_activated(const lk_linear *op) {
+    return op->epilogue == LK_GELU || op->epilogue == LK_GELU_ERF;
+}
 /* y (n) = the activation of y, times up where it is gated; up is overwritten. */
 void lk_linear_activate(const lk_linear *op, float *y, float *up, int n);
 

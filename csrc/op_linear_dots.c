@@ -147,7 +147,7 @@ void lk_dot_run(const lk_linear_call *c, char *copy, float *other, const lk_dot_
     float *const y[2] = {c->y[p->matrix] + p->row[0], c->y[p->matrix] + p->row[1]};
     if (c->op->epilogue != LK_ADD) {
         lk_dot_rows(c, copy, both, p->row, p->n, y, stride);
-        for (int j = 0; j < 2 && both[j] && c->op->epilogue == LK_GELU; j++)
+        for (int j = 0; j < 2 && both[j] && lk_is_activated(c->op); j++)
             for (int t = 0; t < c->n_tokens; t++)
                 lk_linear_activate(c->op, y[j] + t * stride, NULL, p->n);
         return;

@@ -120,8 +120,9 @@ void lk_tile_run(const lk_linear_call *c, int i, char *copy, char *own, int64_t 
     switch (c->op->epilogue) {
     case LK_STORE:
     case LK_GELU:
+    case LK_GELU_ERF:
         lk_tile_rows(c, w, copy, own, r0, n, y, y_stride);
-        for (int t = 0; t < c->n_tokens && c->op->epilogue == LK_GELU; t++)
+        for (int t = 0; t < c->n_tokens && lk_is_activated(c->op); t++)
             lk_linear_activate(c->op, y + t * y_stride, NULL, n);
         break;
     case LK_ADD:

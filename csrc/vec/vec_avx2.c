@@ -3,13 +3,15 @@
  * maximum). rmsnorm squares and sums in double, two accumulators; sum_exp adds floats of
  * lk_exp_f32x8 in double. swiglu is good to a few ulp; below g =
  * -88.7, where it is smaller than 3e-37, exp(-g) overflows and makes it 0; geglu likewise.
- * layernorm sums in double.
+ * layernorm sums in double; gelu_erf by the tail of normal_tail.h, whose t^2 has its rounding error
+ * beside it.
  */
 #include <math.h>
 
 #include "exp_avx2.h"
 #include "kernels.h"
 #include "load_avx2.h"
+#include "normal_tail.h"
 
 #if LK_X86
 
@@ -129,6 +131,24 @@ void geglu_avx2(float *y, const float *gate, const float *up, int n) {
         const __m256 e = lk_exp_f32x8(_mm256_mul_ps(g, inner));
         const __m256 gelu = _mm256_div_ps(g, _mm256_add_ps(one, e));
         lk_store_f32x8(y + i, n - i, up ? _mm256_mul_ps(gelu, lk_load_f32x8(up, i, n - i)) : gelu);
+    }
+}
+
+void gelu_erf_avx2(float *y, const float *x, int n) {
+    const __m256 end = _mm256_set1_ps(LK_TAIL_END), k = _mm256_set1_ps(LK_TAIL_K);
+    const __m256 minus_half = _mm256_set1_ps(-0.5f), sign = _mm256_set1_ps(-0.0f);
+    for (int i = 0; i < n; i += 8) {
+        const __m256 value = lk_load_f32x8(x, i, n - i);
+        const __m256 t = _mm256_min_ps(end, _mm256_andnot_ps(sign, value)); /* NaN stays */
+        const __m256 square = _mm256_mul_ps(t, t), rest = _mm256_fmsub_ps(t, t, square);
+        const __m256 w = _mm256_div_ps(_mm256_sub_ps(t, k), _mm256_add_ps(t, k));
+        __m256 r = _mm256_set1_ps(lk_tail[0]);
+        for (int j = 1; j < LK_TAIL_TERMS; j++)
+            r = _mm256_fmadd_ps(r, w, _mm256_set1_ps(lk_tail[j]));
+        const __m256 e = lk_exp_f32x8(_mm256_mul_ps(square, minus_half));
+        r = _mm256_fmadd_ps(_mm256_mul_ps(rest, minus_half), r, r);
+        const __m256 positive = _mm256_max_ps(_mm256_setzero_ps(), value);
+        lk_store_f32x8(y + i, n - i, _mm256_fnmadd_ps(_mm256_mul_ps(t, r), e, positive));
     }
 }
 

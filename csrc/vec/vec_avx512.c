@@ -3,13 +3,15 @@
  * -inf to a maximum). rmsnorm squares and sums in double, two accumulators; sum_exp adds floats
  * of lk_exp_f32x16 in double. swiglu is good to a few ulp; below g =
  * -88.7, where it is smaller than 3e-37, exp(-g) overflows and makes it 0; geglu likewise.
- * layernorm sums in double.
+ * layernorm sums in double; gelu_erf by the tail of normal_tail.h, whose t^2 has its rounding error
+ * beside it.
  */
 #include <math.h>
 
 #include "exp_avx512.h"
 #include "kernels.h"
 #include "load_avx512.h"
+#include "normal_tail.h"
 
 #if LK_X86
 
@@ -136,6 +138,25 @@ void geglu_avx512(float *y, const float *gate, const float *up, int n) {
         const __m512 gelu = _mm512_div_ps(g, _mm512_add_ps(one, e));
         _mm512_mask_storeu_ps(y + i, lanes,
                               up ? _mm512_mul_ps(gelu, lk_load_f32x16(up, i, lanes)) : gelu);
+    }
+}
+
+void gelu_erf_avx512(float *y, const float *x, int n) {
+    const __m512 end = _mm512_set1_ps(LK_TAIL_END), k = _mm512_set1_ps(LK_TAIL_K);
+    const __m512 minus_half = _mm512_set1_ps(-0.5f);
+    for (int i = 0; i < n; i += 16) {
+        const __mmask16 lanes = lk_lanes_16(n - i);
+        const __m512 value = lk_load_f32x16(x, i, lanes);
+        const __m512 t = _mm512_min_ps(end, _mm512_abs_ps(value)); /* NaN stays */
+        const __m512 square = _mm512_mul_ps(t, t), rest = _mm512_fmsub_ps(t, t, square);
+        const __m512 w = _mm512_div_ps(_mm512_sub_ps(t, k), _mm512_add_ps(t, k));
+        __m512 r = _mm512_set1_ps(lk_tail[0]);
+        for (int j = 1; j < LK_TAIL_TERMS; j++)
+            r = _mm512_fmadd_ps(r, w, _mm512_set1_ps(lk_tail[j]));
+        const __m512 e = lk_exp_f32x16(_mm512_mul_ps(square, minus_half));
+        r = _mm512_fmadd_ps(_mm512_mul_ps(rest, minus_half), r, r);
+        const __m512 positive = _mm512_max_ps(_mm512_setzero_ps(), value);
+        _mm512_mask_storeu_ps(y + i, lanes, _mm512_fnmadd_ps(_mm512_mul_ps(t, r), e, positive));
     }
 }
 

@@ -3,7 +3,8 @@
  * rope_adjacent, rope_half: (a, b) -> (a cos - b sin, a sin + b cos), LD2 to part pairs
  * swiglu: y = g / (1 + exp(-g)) * up;  max: FMAX, which keeps NaN;  sum_exp: in double
  * layernorm: y_i = w_i (x_i - mean) / sqrt(var + eps) + b_i in double; geglu: x / (1 + exp(-2 u))
- * up Four values a step; tails value by value with the same operations.
+ * up; gelu_erf by the tail of normal_tail.h, whose t^2 has its rounding error beside it. Four
+ * values a step; tails value by value with the same operations.
  */
 #include <math.h>
 
@@ -11,6 +12,7 @@
 
 #if LK_ARM
 #include "../neon.h"
+#include "../normal_tail.h"
 
 void rmsnorm_neon(float *y, const float *x, const float *w, int n, float eps) {
     float64x2_t lo_f64x2 = vdupq_n_f64(0.0), hi_f64x2 = vdupq_n_f64(0.0);
@@ -138,6 +140,27 @@ void geglu_neon(float *y, const float *gate, const float *up, int n) {
         const float v = vgetq_lane_f32(gelu(vdupq_n_f32(gate[i])), 0);
         y[i] = up ? v * up[i] : v;
     }
+}
+
+LK_INLINE float32x4_t gelu_erf(float32x4_t x) {
+    const float32x4_t t = vminq_f32(vabsq_f32(x), vdupq_n_f32(LK_TAIL_END)); /* NaN stays */
+    const float32x4_t k = vdupq_n_f32(LK_TAIL_K), square = vmulq_f32(t, t);
+    const float32x4_t rest = vfmaq_f32(vnegq_f32(square), t, t);
+    const float32x4_t w = vdivq_f32(vsubq_f32(t, k), vaddq_f32(t, k));
+    float32x4_t r = vdupq_n_f32(lk_tail[0]);
+    for (int j = 1; j < LK_TAIL_TERMS; j++)
+        r = vfmaq_f32(vdupq_n_f32(lk_tail[j]), r, w);
+    const float32x4_t e = neon_exp(vmulq_n_f32(square, -0.5f));
+    r = vfmaq_f32(r, vmulq_n_f32(rest, -0.5f), r);
+    return vfmsq_f32(vmaxq_f32(x, vdupq_n_f32(0.0f)), vmulq_f32(t, r), e);
+}
+
+void gelu_erf_neon(float *y, const float *x, int n) {
+    int i = 0;
+    for (; i + 4 <= n; i += 4)
+        vst1q_f32(y + i, gelu_erf(vld1q_f32(x + i)));
+    for (; i < n; i++)
+        y[i] = vgetq_lane_f32(gelu_erf(vdupq_n_f32(x[i])), 0);
 }
 
 void softcap_neon(float *x, int n, float cap) {

@@ -6,6 +6,7 @@
  * layernorm:      y_i = w_i (x_i - mean) / sqrt(var + eps) + b_i, both in double (Ba et al. 2016)
  * geglu:          y = gelu(g) * up, gelu(x) = x (1 + tanh u) / 2 = x / (1 + exp(-2 u)) with
  *                 u = sqrt(2 / pi) (x + 0.044715 x^3) (Hendrycks, Gimpel 2016; Shazeer 2020)
+ * gelu_erf:       y = x Phi(x) = x (1 + erf(x / sqrt(2))) / 2 (Hendrycks, Gimpel 2016)
  * softcap:        x = cap tanh(x / cap) (Gemma 2, 2024)
  * max, sum_exp:   for a softmax; exp(-inf - max) = 0, so excluded values may be -inf
  */
@@ -61,6 +62,11 @@ void geglu_scalar(float *y, const float *gate, const float *up, int n) {
         const double g = gate[i], gelu = g / (1 + exp(-a * g * (1 + 0.044715 * g * g)));
         y[i] = (float)gelu * (up ? up[i] : 1);
     }
+}
+
+void gelu_erf_scalar(float *y, const float *x, int n) {
+    for (int i = 0; i < n; i++)
+        y[i] = (float)(x[i] * 0.5 * erfc(-0.70710678118654752 * x[i]));
 }
 
 void softcap_scalar(float *x, int n, float cap) {

@@ -24,6 +24,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "rope": (None, P, P, I),
     "swiglu": (None, P, P, P, I),
     "geglu": (None, P, P, P, I),
+    "gelu_erf": (None, P, P, I),
     "softcap": (None, P, I, F),
     "f32": (None, P, P, I),
     "f16": (None, P, P, I),

@@ -6,6 +6,7 @@ Bounds are those of checkasm/check.h: a float32 sum of n terms is within (n + c)
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -300,6 +301,9 @@ def test_norm_rotation_and_activation_match_float64(scalar: Callable[[str], Kern
     scalar("geglu")(y, x, up, n)
     gelu = x64 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x64 + 0.044715 * x64**3))) / 2
     np.testing.assert_allclose(y, gelu * up64, rtol=4 * U, atol=1e-13)
+    scalar("gelu_erf")(y, x, n)
+    phi = np.array([math.erfc(-value / math.sqrt(2)) / 2 for value in x64])
+    np.testing.assert_allclose(y, x64 * phi, rtol=2 * U)
     capped = x.copy()
     scalar("softcap")(capped, n, 3.0)
     np.testing.assert_allclose(capped, 3 * np.tanh(x64 / 3), rtol=8 * U)

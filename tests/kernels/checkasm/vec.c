@@ -185,6 +185,36 @@ void bench_lk_geglu_fn(const check_kernel *kernel) {
     BENCH(((lk_geglu_fn)kernel->fn)(y, gate, up, n), .bytes = 8.0 * n, .limits = "L1");
 }
 
+/* exp to 4 ulp, the tail's fit to one, its polynomial and the rest to 12. */
+void check_lk_gelu_erf_fn(const check_kernel *kernel) {
+    for (int i = 0; i < CHECK_COUNT(lengths) * 4; i++) {
+        int n = lengths[i / 4];
+        bool in_place = i & 1, wide = i & 2;
+        check_case("n = %d, to %s%s", n, wide ? "2^12" : "16", in_place ? ", in place" : "");
+        float *x = input("x", n, -10, wide ? 12 : 3);
+        if (wide)
+            x[check_below(n)] = check_below(2) ? NAN : check_below(2) ? INFINITY : 13.5f;
+        if (check_below(2))
+            x[check_below(n)] = check_below(2) ? 0.0f : -0.0f;
+        float *want = check_output("scalar y", (size_t)n), *got = check_output("y", (size_t)n);
+        ((lk_gelu_erf_fn)kernel->scalar)(want, x, n);
+        if (in_place)
+            memcpy(got, x, (size_t)n * 4);
+        ((lk_gelu_erf_fn)kernel->fn)(got, in_place ? got : x, n);
+        check_canaries();
+        for (int j = 0; j < n; j++)
+            check_near("y", j, (double)got[j], (double)want[j],
+                       17 * CHECK_EPS * fabs((double)want[j]) + 0x1p-120);
+    }
+}
+
+void bench_lk_gelu_erf_fn(const check_kernel *kernel) {
+    const int n = 2048;
+    check_case("n = %d", n);
+    float *x = input("x", n, -10, 3), *y = check_output("y", (size_t)n);
+    BENCH(((lk_gelu_erf_fn)kernel->fn)(y, x, n), .bytes = 8.0 * n, .limits = "L1");
+}
+
 void check_lk_softcap_fn(const check_kernel *kernel) {
     for (int i = 0; i < CHECK_COUNT(lengths) * 2; i++) {
         int n = lengths[i / 2];
