@@ -1,6 +1,6 @@
 """Every error this library raises on purpose.
 
-    LlamaError
+    LlamaError                    a RuntimeError
     ├── ModelFileError            the file cannot be opened, read or mapped
     │   └── FormatError           its bytes break the format's rules
     ├── UnsupportedError          valid, but something we do not run (type, architecture, option)
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-class LlamaError(Exception):
+class LlamaError(RuntimeError):
     """Base of every error that llamacpp raises on purpose."""
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from llamacpp.errors import FormatError, ModelFileError, UnsupportedError
 
-__all__ = ["Checkpoint", "Stored", "open_checkpoint", "read_json"]
+__all__ = ["Checkpoint", "Stored", "open_checkpoint", "read_json", "read_list"]
 
 Float32 = npt.NDArray[np.float32]
 
@@ -75,15 +75,31 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         ModelFileError: it cannot be read, or (FormatError) is no JSON object.
     """
+    found = _parsed(path)
+    if not isinstance(found, dict):
+        raise FormatError(f"{path}: is no JSON object")
+    return found
+
+
+def read_list(path: Path) -> list[dict[str, Any]]:
+    """A list of objects from a file; empty, if there is no such file.
+
+    Raises:
+        ModelFileError: it cannot be read, or (FormatError) is no such list.
+    """
+    found = _parsed(path) if path.exists() else []
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise FormatError(f"{path}: is no list of JSON objects")
+    return found
+
+
+def _parsed(path: Path) -> Any:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelFileError(f"{path}: cannot read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{path}: is no JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise FormatError(f"{path}: is no JSON object")
-    return found
 
 
 def pieces(checkpoint: Checkpoint, name: str) -> Iterator[Float32]:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from llamacpp.convert.checkpoint import Checkpoint, open_checkpoint, read_json
 from llamacpp.convert.metadata import ARCHITECTURES, Architecture, hyperparameters, rope_tables
 from llamacpp.convert.names import Weight, weights_of
+from llamacpp.convert.pooling import pooling
 from llamacpp.convert.vocabulary import read_vocabulary
 from llamacpp.errors import FormatError, InvalidArgumentError, ModelFileError, UnsupportedError
 from llamacpp.format.encode import Value
@@ -30,6 +31,7 @@ TYPES = {
     "q8_0": GGMLType.Q8_0,
 }
 _QUANTIZATION_VERSION = 2  # of the block layouts, which have not changed since
+_NEVER_SMALLER = ("position_embd.weight", "token_types.weight")
 _FILE_TYPES = {name: number for number, name in FILE_TYPES.items()}
 
 Float32 = npt.NDArray[np.float32]
@@ -71,7 +73,8 @@ def convert_hf(
     if not folder.is_dir():
         raise ModelFileError(f"{folder}: is no folder with a Hugging Face model")
     config, kind = _configuration(folder)
-    metadata = {f"{kind.name}.{k}": v for k, v in hyperparameters(config, kind).items()}
+    found = hyperparameters(config, kind) | pooling(folder)
+    metadata = {f"{kind.name}.{k}": v for k, v in found.items()}
     checkpoint = open_checkpoint(folder)
     weights = weights_of(checkpoint, config, kind)
     n_vocab = next(w.shape[0] for w in weights if w.name == "token_embd.weight")
@@ -133,7 +136,7 @@ def _configuration(folder: Path) -> tuple[dict[str, Any], Architecture]:
 
 
 def _stored_as(weight: Weight, kind: GGMLType) -> GGMLType:
-    if len(weight.shape) != 2 or weight.name == "position_embd.weight":
+    if len(weight.shape) != 2 or weight.name in _NEVER_SMALLER:
         return GGMLType.F32
     if weight.shape[1] % kind.block.length:
         return GGMLType.F16

@@ -23,6 +23,7 @@ class Architecture(NamedTuple):
         adjacent: whether pairs of rotary dimensions lie side by side in GGUF's matrices.
         tied: whether the output is the embedding, where the configuration does not tell.
         one_in_norms: whether norms multiply by 1 + weight.
+        encoder: whether it gives embeddings and no text.
         period: of layers with a window and, as the last, without, where nothing tells; 0: all have.
         defaults: of a configuration, for files that leave them out.
     """
@@ -31,6 +32,7 @@ class Architecture(NamedTuple):
     adjacent: bool = False
     tied: bool = False
     one_in_norms: bool = False
+    encoder: bool = False
     period: int = 0
     defaults: Json = {}  # noqa: RUF012 - never written to
 
@@ -45,6 +47,9 @@ _GEMMA2 = {
     "head_dim": 256, "query_pre_attn_scalar": 256, "sliding_window": 4096,
     "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0,
 }  # fmt: skip
+
+_BERT = Architecture("bert", encoder=True)
+_NOMIC_BERT = Architecture("nomic-bert", encoder=True)
 
 ARCHITECTURES = {
     "LlamaForCausalLM": Architecture("llama", adjacent=True),
@@ -64,18 +69,24 @@ ARCHITECTURES = {
     "SmolLM3ForCausalLM": Architecture("smollm3", adjacent=True, tied=True),
     "Starcoder2ForCausalLM": Architecture("starcoder2", tied=True),
     "GPT2LMHeadModel": Architecture("gpt2", tied=True),
+    "BertModel": _BERT,
+    "BertForMaskedLM": _BERT,
+    "BertForPreTraining": _BERT,
+    "NomicBertModel": _NOMIC_BERT,
+    "NomicBertForMaskedLM": _NOMIC_BERT,
+    "NomicBertForPreTraining": _NOMIC_BERT,
 }
 
 # GGUF's key: the names that configurations have for it, the first that is there counts.
 _SIZES = {
-    "context_length": ("max_position_embeddings", "n_positions"),
+    "context_length": ("max_trained_positions", "max_position_embeddings", "n_positions"),
     "embedding_length": ("hidden_size", "n_embd"),
     "block_count": ("num_hidden_layers", "n_layer"),
     "attention.head_count": ("num_attention_heads", "n_head"),
 }
 _NUMBERS = {
     "attention.layer_norm_rms_epsilon": ("rms_norm_eps",),
-    "attention.layer_norm_epsilon": ("layer_norm_epsilon", "norm_epsilon"),
+    "attention.layer_norm_epsilon": ("layer_norm_epsilon", "norm_epsilon", "layer_norm_eps"),
     "attn_logit_softcapping": ("attn_logit_softcapping",),
     "final_logit_softcapping": ("final_logit_softcapping",),
     "embedding_scale": ("embedding_multiplier",),
@@ -112,7 +123,9 @@ def hyperparameters(c: Json, kind: Architecture) -> dict[str, Value]:
         found["attention.scale"] = (
             _number("query_pre_attn_scalar", c["query_pre_attn_scalar"]) ** -0.5
         )
-    if kind.name != "gpt2":
+    if kind.encoder:
+        found["attention.causal"] = False
+    if kind.name not in ("gpt2", "bert"):
         found |= _rope(c, head_dim)
     _check(c, kind)
     return found | _window(c, kind)
@@ -147,14 +160,16 @@ def _rope_parameters(c: Json) -> dict[str, Any]:
     """Those of layers without a window, if the two kinds differ; older configurations' too."""
     rope = c.get("rope_parameters")
     if rope is None:
-        rope = {"rope_theta": c.get("rope_theta", 10000.0), **(c.get("rope_scaling") or {})}
+        base = c.get("rope_theta", c.get("rotary_emb_base", 10000.0))
+        rope = {"rope_theta": base, **(c.get("rope_scaling") or {})}
     elif "full_attention" in rope:
         rope = rope["full_attention"]
     if not isinstance(rope, Mapping):
         raise FormatError(f"config.json: rope_parameters are {rope!r}")
     found = {"rope_theta": 10000.0, **rope}
     found.setdefault("rope_type", found.get("type", "default"))
-    found.setdefault("partial_rotary_factor", c.get("partial_rotary_factor", 1.0))
+    share = c.get("partial_rotary_factor", c.get("rotary_emb_fraction", 1.0))
+    found.setdefault("partial_rotary_factor", share)
     if found.get("original_max_position_embeddings") is None:
         found["original_max_position_embeddings"] = c.get(
             "original_max_position_embeddings", c.get("max_position_embeddings")
@@ -229,19 +244,38 @@ def _check(c: Json, kind: Architecture) -> None:
         c.get("scale_attn_by_inverse_layer_idx") or not c.get("scale_attn_weights", True)
     ):
         raise UnsupportedError("config.json: this scale of GPT-2's attention is not supported")
+    if kind.encoder:
+        _check_encoder(c)
     known = {
+        "bert": ("gelu",),
+        "nomic-bert": ("silu", "swiglu"),
         "gpt2": ("gelu_new", "gelu_pytorch_tanh"),
         "starcoder2": ("gelu_pytorch_tanh", "gelu_new"),
         "gemma": ("gelu_pytorch_tanh", "gelu", "gelu_new"),
         "gemma2": ("gelu_pytorch_tanh",),
         "gemma3": ("gelu_pytorch_tanh",),
     }.get(kind.name, ("silu",))
-    keys = ("activation_function",) if kind.name == "gpt2" else ("hidden_activation", "hidden_act")
+    keys = ("hidden_activation", "hidden_act", "activation_function")
     used = next((c[key] for key in keys if c.get(key) is not None), known[0])
     if used not in known:
         raise UnsupportedError(
             f"config.json: the activation {used!r} is not supported in {kind.name}"
         )
+
+
+def _check_encoder(c: Json) -> None:
+    """The same, of BERT and what descends from it."""
+    usual = {
+        "position_embedding_type": "absolute",
+        "is_decoder": False,
+        "causal": False,
+        "prenorm": False,
+        "use_rms_norm": False,
+        "rotary_emb_interleaved": False,
+    }
+    for key, value in usual.items():
+        if c.get(key, value) != value:
+            raise UnsupportedError(f"config.json: {key} {c[key]!r} is not supported in an encoder")
 
 
 def _integer(c: Json, *names: str) -> int:

@@ -39,6 +39,23 @@ _LAYER = {
     "attn.c_proj": "attn_output",
     "ln_1": "attn_norm",
     "ln_2": "ffn_norm",
+    # BERT
+    "attention.self.query": "attn_q",
+    "attention.self.key": "attn_k",
+    "attention.self.value": "attn_v",
+    "attention.output.dense": "attn_output",
+    "attention.output.LayerNorm": "attn_output_norm",
+    "intermediate.dense": "ffn_up",
+    "output.dense": "ffn_down",
+    "output.LayerNorm": "layer_output_norm",
+    # Nomic Embed
+    "attn.Wqkv": "attn_qkv",
+    "attn.out_proj": "attn_output",
+    "norm1": "attn_output_norm",
+    "mlp.fc11": "ffn_up",
+    "mlp.fc12": "ffn_gate",
+    "mlp.fc2": "ffn_down",
+    "norm2": "layer_output_norm",
 }
 _OTHER = {
     "embed_tokens": "token_embd",
@@ -47,11 +64,22 @@ _OTHER = {
     "wte": "token_embd",
     "wpe": "position_embd",
     "ln_f": "output_norm",
+    "word_embeddings": "token_embd",
+    "position_embeddings": "position_embd",
+    "token_type_embeddings": "token_types",
+    "LayerNorm": "token_embd_norm",
+    "emb_ln": "token_embd_norm",
 }
+_SUFFIXES = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
 _NORMS_AFTER = {"gemma2", "gemma3", "olmo2"}  # whose post_attention_layernorm is just that
-_PREFIXES = ("model.language_model.", "language_model.model.", "model.", "transformer.")
+_PREFIXES = (
+    *("model.language_model.", "language_model.model.", "model.", "transformer."),
+    *("bert.", "nomic_bert."),
+)
 _IGNORED = re.compile(
     r".*\.(rotary_emb\.inv_freq|attn\.bias|attn\.masked_bias)"  # made anew by every engine
+    r"|(\w+\.)?embeddings\.position_ids"
+    r"|(\w+\.)?pooler\..*|cls\..*"  # what BERT was trained with, beside its hidden states
     r"|(model\.)?(vision_tower|multi_modal_projector|vision_model)\..*"
 )
 
@@ -119,10 +147,11 @@ def _weight(
         if stem.startswith(prefix):
             stem = stem.removeprefix(prefix)
             break
-    match = re.fullmatch(r"(?:layers|h)\.(\d+)\.(.+)", stem)
+    match = re.fullmatch(r"(?:layers|h|encoder\.layers?)\.(\d+)\.(.+)", stem)
     theirs = match[2] if match else stem.rpartition(".")[2]
     ours = (_LAYER if match else _OTHER).get(theirs)
-    if ours is None or suffix not in ("weight", "bias"):
+    suffix = _SUFFIXES.get(suffix, "")
+    if ours is None or not suffix:
         raise FormatError(f"tensor {source!r} is of no part that {kind.name} has here")
     if theirs == "post_attention_layernorm" and kind.name in _NORMS_AFTER:
         ours = "post_attention_norm"
@@ -145,9 +174,11 @@ def _weight(
 
 
 def _place(name: str) -> tuple[int, int, int]:
-    order = ("token_embd", "position_embd", "output_norm", "output")
+    first = ("token_embd", "position_embd", "token_types", "token_embd_norm")
+    order = (*first, "output_norm", "output")
     if not name.startswith("blk."):
-        return (0 if name.startswith(order[:2]) else 2, order.index(name.split(".")[0]), 0)
+        stem = name.split(".")[0]
+        return 0 if stem in first else 2, order.index(stem), 0
     _, layer, stem = name.split(".")[:3]
     steps = [*dict.fromkeys(_LAYER.values()), "post_attention_norm"]
     return 1, int(layer), steps.index(stem)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llamacpp.convert.checkpoint import read_json
+from llamacpp.convert.wordpiece import finish_wordpiece, wordpiece, wordpiece_of_lines
 from llamacpp.errors import FormatError, ModelFileError, UnsupportedError
 from llamacpp.format.encode import Value
 
@@ -50,8 +51,12 @@ def read_vocabulary(
         found = _sentencepiece(folder / "tokenizer.model")
     elif described:
         found = _described(folder / "tokenizer.json", described, pre)
+    elif (folder / "vocab.txt").exists():
+        found = wordpiece_of_lines(folder / "vocab.txt", settings)
     else:
-        raise ModelFileError(f"{folder}: holds neither tokenizer.json nor tokenizer.model")
+        raise ModelFileError(
+            f"{folder}: holds neither tokenizer.json nor tokenizer.model, nor vocab.txt"
+        )
     tokens, types = found["tokens"], found["token_type"]
     for token, text, kind in _added(folder, described, settings):
         if not 0 <= token < n_vocab:
@@ -71,6 +76,8 @@ def read_vocabulary(
         found["scores"] += [_ADDED_SCORE] * (n_vocab - len(found["scores"]))
     keys = {f"tokenizer.ggml.{key}": value for key, value in found.items()}
     keys |= _special(folder, config, settings, described, tokens)
+    if found["model"] == "bert":
+        keys |= finish_wordpiece(config, tokens, types)
     return keys | _templates(folder, settings)
 
 
@@ -145,6 +152,8 @@ def _described(path: Path, described: Mapping[str, Any], pre: str | None) -> dic
     """A tokenizer.json, of byte-level BPE, or of SentencePiece's BPE written as such."""
     try:
         model = described["model"]
+        if model.get("type") == "WordPiece":
+            return wordpiece(path, described)
         if model.get("type", "BPE") != "BPE":
             raise UnsupportedError(f"{path}: a tokenizer of type {model['type']} is not supported")
         ids: dict[str, int] = model["vocab"]

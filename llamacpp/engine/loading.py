@@ -88,7 +88,7 @@ def load_within(file: ModelFile, loading: Loading) -> tuple[Network, Plan]:
         for tensor in network.weights.values()
         if tensor.name not in of_layers and tensor.name != embedding
     ]
-    if tensors[embedding] in network.output.tensors:
+    if network.output is not None and tensors[embedding] in network.output.tensors:
         always.append(tensors[embedding])
     limit = loading.limit()
     if limit is None:

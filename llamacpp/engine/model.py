@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from llamacpp.engine.loading import SWEEP_TOKENS, Loading, load_within, mapped_in_order
 from llamacpp.engine.session import Session
 from llamacpp.engine.threads import default_threads
-from llamacpp.errors import InvalidArgumentError, ModelFileError
+from llamacpp.errors import InvalidArgumentError, ModelFileError, UnsupportedError
 from llamacpp.format import Metadata, ModelFile
 from llamacpp.models.config import Config
 from llamacpp.residency import Prefetch, are_resident
@@ -20,6 +20,7 @@ from llamacpp.tokenizer import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     from llamacpp.chat import ChatFormat, ChatTemplate
+    from llamacpp.engine.embedder import Embedder
     from llamacpp.memory import MemoryReport
 
 __all__ = ["Model"]
@@ -180,15 +181,40 @@ class Model:
 
         Raises:
             InvalidArgumentError: a value is out of range.
+            UnsupportedError: the model is an encoder.
         """
-        threads = self.n_threads if n_threads is None else n_threads
+        if self.network.output is None:
+            raise UnsupportedError(
+                f"{self.config.architecture} is an encoder, which gives embeddings and no text:"
+                " use embedder(), Llama.embed or `llamacpp embed`"
+            )
+        return Session(*self._shared(n_threads, options), n_ctx=n_ctx, **options)
+
+    def embedder(
+        self, n_ctx: int | None = None, *, n_threads: int | None = None, **options: Any
+    ) -> Embedder:
+        """Start turning texts into vectors: by encoders, or by the hidden states of others.
+
+        Args:
+            n_ctx: tokens of a text at most; by default what the model was trained for.
+            n_threads: by default the model's.
+            options: see `Embedder`.
+
+        Raises:
+            InvalidArgumentError: a value is out of range.
+        """
+        from llamacpp.engine.embedder import Embedder
+
+        return Embedder(*self._shared(n_threads, options), n_ctx=n_ctx, **options)
+
+    def _shared(self, n_threads: int | None, options: dict[str, Any]) -> tuple[Any, ...]:
+        """What sessions and embedders are made of, and the options that follow from the loading."""
         if self._loading.prefetch == "auto" and not are_resident(mapped_in_order(self.network)):
             self.fetch_ahead()
         if self.network.window is not None:
             options.setdefault("n_batch", SWEEP_TOKENS)
-        return Session(
-            self.network, self.file, threads, lambda: self.tokenizer, n_ctx=n_ctx, **options
-        )
+        threads = self.n_threads if n_threads is None else n_threads
+        return self.network, self.file, threads, lambda: self.tokenizer
 
     def fetch_ahead(self) -> None:
         """Let a thread bring the mapped weights into memory in the order of use, once."""

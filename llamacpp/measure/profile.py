@@ -166,7 +166,8 @@ class _Costs:
     """Bytes that a call reads, and operations per token, by the name that its block gives an op."""
 
     def __init__(self, model: Model, runner: Runner, test: Test) -> None:
-        self.output = model.network.output.tensors[0].name
+        output = model.network.output
+        self.output = output.tensors[0].name if output is not None else ""
         held = kv_bytes(runner.session, test.positions) * test.n_seq
         self.of = {"attention": (held / model.config.n_layer, 0.0), "residual": (0.0, 0.0)}
         for product in model.network.products():
@@ -198,6 +199,12 @@ class _Watched:
     def products(self) -> Iterator[ops.Product]:
         """As `Network.products`."""
         return self._network.products()
+
+    def hidden(
+        self, batch: Batch, space: Workspace, out: Any, checkpoint: Callable[[], None]
+    ) -> None:
+        """As `Network.hidden`, not timed."""
+        self._network.hidden(batch, space, out, checkpoint)
 
     def forward(
         self,

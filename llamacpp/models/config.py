@@ -64,6 +64,8 @@ class Config:
     embedding_scale: float = 1.0  # embedding_scale
     residual_scale: float = 1.0  # residual_scale: of what a part adds
     logit_scale: float = 1.0  # logit_scale
+    causal: bool | None = None  # attention.causal
+    pooling: int | None = None  # pooling_type: what becomes of a text's hidden states
     n_expert: int = 0  # expert_count
     n_expert_used: int = 0  # expert_used_count: of a token
     n_ff_expert: int = 0  # expert_feed_forward_length
@@ -108,6 +110,8 @@ class Config:
             embedding_scale=read.number("embedding_scale", 1.0),
             residual_scale=read.number("residual_scale", 1.0),
             logit_scale=read.number("logit_scale", 1.0),
+            causal=metadata.boolean(f"{read.architecture}.attention.causal", None),
+            pooling=read.size("pooling_type", 0, low=0) if "pooling_type" in read else None,
             **_experts(read),
         )
         config._check(read)

@@ -40,16 +40,26 @@ class Embedding:
         tensor: the matrix.
         scale: a factor of what is looked up.
         positions: (n_embd, n) what is added at each of n positions.
+        types: (n_embd, n) of whose rows the first is added everywhere: texts are of one type here.
+        norm: of the sum; None: none.
     """
 
     def __init__(
-        self, tensor: Tensor, *, scale: float = 1.0, positions: Tensor | None = None
+        self,
+        tensor: Tensor,
+        *,
+        scale: float = 1.0,
+        positions: Tensor | None = None,
+        types: Tensor | None = None,
+        norm: ops.Norm | None = None,
     ) -> None:
         self.n_embd, self.n_vocab = tensor.shape
         self._matrix = ffi.new("lk_matrix *", ops.matrix(tensor))
         self._scale = scale
         self._n_positions = positions.shape[1] if positions else None
         self._positions = ffi.new("lk_matrix *", ops.matrix(positions)) if positions else None
+        self._types = ffi.new("lk_matrix *", ops.matrix(types)) if types else None
+        self._norm = norm
 
     def check_context(self, n_ctx: int) -> None:
         """Refuse contexts that there are not enough positions for.
@@ -69,9 +79,18 @@ class Embedding:
         if self._scale != 1.0:
             ops.scale(x, n * self.n_embd, self._scale)
         if self._positions is not None:
-            pos, rows = ffi.from_buffer("int32_t[]", batch.pos), space.branch.ptr
-            ops.embed(self._positions, self.n_embd, pos, n, rows)
-            ops.add(x, rows, n * self.n_embd)
+            self._add(self._positions, batch.pos, space)
+        if self._types is not None:
+            self._add(self._types, array("i", bytes(4 * n)), space)
+        if self._norm is not None:
+            ops.normalise(self._norm, x, x, n, space.work)
+
+    def _add(self, matrix: Any, rows: array[int], space: Workspace) -> None:
+        """Add the rows (T,) of another matrix."""
+        n = len(rows)
+        added = space.branch.ptr
+        ops.embed(matrix, self.n_embd, ffi.from_buffer("int32_t[]", rows), n, added)
+        ops.add(space.x.ptr, added, n * self.n_embd)
 
 
 class Part(Protocol):
@@ -93,7 +112,7 @@ class Network(Protocol):
     n_vocab: int
     weights: dict[str, Tensor]
     embedding: Embedding
-    output: ops.Linear
+    output: ops.Linear | None  # None: an encoder, which has hidden states only
 
     def forward(
         self,
@@ -109,7 +128,16 @@ class Network(Protocol):
             space: the working memory of the calling session.
             logits: ``float *`` (R, n_vocab), filled in the order of `batch.rows`; None for R = 0.
             checkpoint: called before each layer; what it raises ends the evaluation.
+
+        Raises:
+            UnsupportedError: this is an encoder.
         """
+        ...
+
+    def hidden(
+        self, batch: Batch, space: Workspace, out: Any, checkpoint: Callable[[], None]
+    ) -> None:
+        """Do as `forward`, for hidden states: ``float *`` out (R, n_embd), after the last norm."""
         ...
 
     def blocks(self, space: Workspace) -> Iterator[ops.Block]:
@@ -149,7 +177,8 @@ class Workspace:
         self.blocks = list(network.blocks(self))
         counts = range(1, min(n_batch, 16) + 1), (n_batch,)
         for n_tokens in {n for group in counts for n in group}:
-            self.work.reserve(network.output.scratch(n_tokens, n_threads))
+            if network.output is not None:
+                self.work.reserve(network.output.scratch(n_tokens, n_threads))
             for block in self.blocks:
                 self.work.reserve(block.scratch(n_tokens, n_threads))
         self.window = network.window

@@ -21,6 +21,8 @@ __all__ = ["Addition", "FeedForward", "MixtureOfExperts", "SelfAttention"]
 class Addition:
     """The product that ends a part: ``x += scale * norm(W y)``, x the residual stream.
 
+    With `sum_norm` (post-LN): ``x = sum_norm(x + scale * W y)``.
+
     Args:
         c: hyperparameters.
         w: weights of the layer.
@@ -28,6 +30,7 @@ class Addition:
         k: columns of y.
         norm: of what is added; None: none.
         scale: of what is added.
+        sum_norm: of x with what is added; None: none. Instead of `norm`.
     """
 
     def __init__(
@@ -39,10 +42,15 @@ class Addition:
         *,
         norm: ops.Norm | None = None,
         scale: float = 1.0,
+        sum_norm: ops.Norm | None = None,
     ) -> None:
-        at_once = norm is None and scale == 1.0
+        at_once = norm is None and sum_norm is None and scale == 1.0
         self.linear = w.linear({name: c.n_embd}, k, epilogue=ops.ADD if at_once else ops.STORE)
-        self.residual = None if at_once else ops.Residual(c.n_embd, norm=norm, scale=scale)
+        self.residual = None
+        if not at_once:
+            self.residual = ops.Residual(
+                c.n_embd, norm=norm or sum_norm, scale=scale, sum_norm=sum_norm is not None
+            )
 
     def add_to(self, block: ops.Block, space: Workspace, y: ops.Buffer) -> None:
         """Add its ops for y (T, k)."""
@@ -62,6 +70,8 @@ class SelfAttention:
         rope: how queries and keys are rotated; None: they are not.
         norm: of x; None: none.
         after: norm of what is added to x; None: none.
+        sum_norm: norm of x with what is added; None: none. Instead of `after`.
+        causal: whether a token sees nothing behind it.
         fused: whether attn_q, attn_k and attn_v lie as one, in attn_qkv.
         q_norm: norm of each head of the queries (head_dim_k), or of all together, before they are
             rotated; None: none.
@@ -78,6 +88,8 @@ class SelfAttention:
         rope: Rope | None,
         norm: ops.Norm | None = None,
         after: ops.Norm | None = None,
+        sum_norm: ops.Norm | None = None,
+        causal: bool = True,
         fused: bool = False,
         q_norm: ops.Norm | None = None,
         k_norm: ops.Norm | None = None,
@@ -85,14 +97,16 @@ class SelfAttention:
         sinks: Tensor | None = None,
     ) -> None:
         self.config, self.rope, self.window, self.sinks = c, rope, window, sinks
-        self.norms = q_norm, k_norm
+        self.norms, self.causal = (q_norm, k_norm), causal
         n_q, n_k = c.n_head * c.head_dim_k, c.n_kv_head * c.head_dim_k
         n_v, n_heads = c.n_kv_head * c.head_dim_v, c.n_head * c.head_dim_v
         if fused:
             self.qkv = w.fused_linear("attn_qkv", (n_q, n_k, n_v), c.n_embd, norm)
         else:
             self.qkv = w.linear({"attn_q": n_q, "attn_k": n_k, "attn_v": n_v}, c.n_embd, norm)
-        self.out = Addition(c, w, "attn_output", n_heads, norm=after, scale=c.residual_scale)
+        self.out = Addition(
+            c, w, "attn_output", n_heads, norm=after, scale=c.residual_scale, sum_norm=sum_norm
+        )
 
     def products(self) -> Iterator[ops.Product]:
         """Every op that multiplies with weights, in order."""
@@ -116,6 +130,7 @@ class SelfAttention:
             scale=c.attention_scale or c.head_dim_k**-0.5,
             window=self.window,
             softcap=c.attention_softcap,
+            causal=self.causal,
         )
         attention = ops.Attention(shape, *self.norms, self.sinks)
         angles = space.angles(rope) if rope else None
@@ -130,9 +145,10 @@ class FeedForward:
     Args:
         c: hyperparameters.
         w: weights of the layer: ffn_gate where it is gated, ffn_up, ffn_down.
-        activation: ops.SWIGLU or GEGLU, which are gated, or GELU.
+        activation: ops.SWIGLU or GEGLU, which are gated, or GELU or GELU_ERF.
         norm: of x; None: none.
         after: norm of what is added to x; None: none.
+        sum_norm: norm of x with what is added; None: none. Instead of `after`.
         fused: whether ffn_gate and ffn_up lie as one, in ffn_up.
     """
 
@@ -144,15 +160,18 @@ class FeedForward:
         activation: int = ops.SWIGLU,
         norm: ops.Norm | None = None,
         after: ops.Norm | None = None,
+        sum_norm: ops.Norm | None = None,
         fused: bool = False,
     ) -> None:
         if fused:
             self.up = w.fused_linear("ffn_up", (c.n_ff, c.n_ff), c.n_embd, norm, activation)
-        elif activation == ops.GELU:
+        elif activation in (ops.GELU, ops.GELU_ERF):
             self.up = w.linear({"ffn_up": c.n_ff}, c.n_embd, norm, activation)
         else:
             self.up = w.linear({"ffn_gate": c.n_ff, "ffn_up": c.n_ff}, c.n_embd, norm, activation)
-        self.down = Addition(c, w, "ffn_down", c.n_ff, norm=after, scale=c.residual_scale)
+        self.down = Addition(
+            c, w, "ffn_down", c.n_ff, norm=after, scale=c.residual_scale, sum_norm=sum_norm
+        )
 
     def products(self) -> Iterator[ops.Product]:
         """Every op that multiplies with weights, in order."""

@@ -9,11 +9,12 @@ from llamacpp.errors import FormatError, UnsupportedError
 from llamacpp.format import ModelFile
 from llamacpp.models.config import Config
 from llamacpp.models.decoder import Decoder
+from llamacpp.models.encoder import Encoder
 from llamacpp.models.layers import Network
 from llamacpp.models.weights import Weights
 from llamacpp.tensors import Tensor, map_tensors
 
-__all__ = ["ARCHITECTURES", "load_network"]
+__all__ = ["ARCHITECTURES", "ENCODERS", "load_network"]
 
 ARCHITECTURES = {  # its module, which is loaded for who needs it, and its class there
     "llama": ("llama", "Llama"),
@@ -32,6 +33,10 @@ ARCHITECTURES = {  # its module, which is loaded for who needs it, and its class
     "gpt2": ("gpt2", "GPT2"),
     "gpt-oss": ("gpt_oss", "GptOss"),
 }
+ENCODERS = {  # which give embeddings and no text
+    "bert": ("bert", "Bert"),
+    "nomic-bert": ("nomic_bert", "NomicBert"),
+}
 
 
 def load_network(file: ModelFile, tensors: Mapping[str, Tensor] | None = None) -> Network:
@@ -46,14 +51,16 @@ def load_network(file: ModelFile, tensors: Mapping[str, Tensor] | None = None) -
         FormatError: hyperparameters, vocabulary and tensors do not fit together.
     """
     name = file.metadata.string("general.architecture")
-    if name not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
+    modules = ARCHITECTURES | ENCODERS
+    if name not in modules:
+        known = ", ".join(modules)
         raise UnsupportedError(f"architecture {name!r} is not supported; supported: {known}")
     config = Config.from_metadata(file.metadata)
     _check_layers(file, config.n_layer)
     weights = Weights(map_tensors(file) if tensors is None else tensors)
-    module, architecture = ARCHITECTURES[name]
-    network: type[Decoder] = getattr(import_module(f"llamacpp.models.{module}"), architecture)
+    module, architecture = modules[name]
+    network: type[Decoder | Encoder]
+    network = getattr(import_module(f"llamacpp.models.{module}"), architecture)
     return network(config, weights, _vocabulary_size(file))
 
 

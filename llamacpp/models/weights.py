@@ -52,6 +52,13 @@ class Weights:
         """Do as `get`, but return None where there is no such tensor."""
         return self.get(name, *shape) if name in self else None
 
+    def find_rows(self, name: str, k: int) -> Tensor | None:
+        """The matrix (k, n) of that name, whatever n; None where there is no such tensor."""
+        if name not in self:
+            return None
+        shape = self._tensors[name].shape
+        return self.get(name, k, shape[-1])
+
     def values(self, name: str, n: int) -> array[float] | None:
         """The values of a small float32 tensor (n,), if there is one."""
         tensor = self.find(name, n)

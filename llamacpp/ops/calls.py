@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llamacpp._native import check, ffi, lib
 from llamacpp.buffers import Buffer, Float32Array, Work
-from llamacpp.ops.operands import Linear
+from llamacpp.ops.operands import Linear, Norm, norm_struct
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +21,7 @@ __all__ = [
     "embed",
     "linear",
     "log_sum_exp",
+    "normalise",
     "probe_int8",
     "probe_read",
     "rope_angles",
@@ -36,6 +37,12 @@ def linear(op: Linear, x: Any, y: Any, n_tokens: int, work: Work) -> None:
     status = lib.lk_linear_run(op.struct, x, to, n_tokens, work.struct)
     if status:
         check(status, f"multiply by {op.tensors[0].name}")
+
+
+def normalise(norm: Norm, x: Any, y: Any, n_tokens: int, work: Work) -> None:
+    """Rows of ``float *`` x (n_tokens, n), normalised, to y of the same shape; y may be x."""
+    n = norm.weight.shape[0]
+    check(lib.lk_norm_run(norm_struct(norm), x, y, n, n_tokens, work.struct), norm.weight.name)
 
 
 def rope_angles(

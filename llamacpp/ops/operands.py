@@ -18,6 +18,7 @@ __all__ = [
     "F32",
     "GEGLU",
     "GELU",
+    "GELU_ERF",
     "NORM_LAYER",
     "NORM_RMS",
     "Q8_0",
@@ -37,12 +38,13 @@ __all__ = [
     "cache_bytes",
     "is_supported",
     "matrix",
+    "norm_struct",
     "vector",
 ]
 
 STORE, ADD = lib.LK_STORE, lib.LK_ADD
 SWIGLU, GEGLU, GELU = lib.LK_SWIGLU, lib.LK_GEGLU, lib.LK_GELU
-SWIGLU_OAI = lib.LK_SWIGLU_OAI
+SWIGLU_OAI, GELU_ERF = lib.LK_SWIGLU_OAI, lib.LK_GELU_ERF
 NORM_RMS, NORM_LAYER = lib.LK_NORM_RMS, lib.LK_NORM_LAYER
 ROPE_NONE, ROPE_ADJACENT, ROPE_HALF = lib.LK_ROPE_NONE, lib.LK_ROPE_ADJACENT, lib.LK_ROPE_HALF
 F32, F16, Q8_0 = lib.LK_F32, lib.LK_F16, lib.LK_Q8_0
@@ -107,6 +109,11 @@ def _norm(norm: Norm | None) -> dict[str, Any]:
     return {"weight": vector(norm.weight), "bias": bias, "eps": norm.eps, "kind": norm.kind}
 
 
+def norm_struct(norm: Norm) -> Any:
+    """``lk_norm *`` of a norm."""
+    return ffi.new("lk_norm *", _norm(norm))
+
+
 def _whole(tensors: Iterable[Tensor | None]) -> list[Tensor]:
     """The tensors of the file that some tensors, or parts of them, lie in; each once."""
     return list({t.name: t.whole or t for t in tensors if t is not None}.values())
@@ -119,8 +126,9 @@ class Linear:
         weights: the W_i, each of shape (k, n_rows_i) in GGUF's order (fastest first).
         biases: the b_i (n_rows_i) or None, as many as weights.
         norm: applied to x first.
-        epilogue: STORE, ADD (y += W x), GELU (y = gelu(W x)), SWIGLU (y = silu(W_0 x) * (W_1 x))
-            or GEGLU (y = gelu(W_0 x) * (W_1 x)), or SWIGLU_OAI, gpt-oss' (``csrc/lk_api.h``).
+        epilogue: STORE, ADD (y += W x), GELU (y = gelu(W x), by its approximation with tanh),
+            GELU_ERF (the same as it is defined), SWIGLU (y = silu(W_0 x) * (W_1 x)) or GEGLU
+            (y = gelu(W_0 x) * (W_1 x)), or SWIGLU_OAI, gpt-oss' (``csrc/lk_api.h``).
 
     Attributes:
         tensors: of the file, that it reads: matrices first.
@@ -258,11 +266,15 @@ class Residual:
         n: columns of x and y.
         norm: applied to y first.
         scale: a factor of what is added.
+        sum_norm: whether the norm is that of the sum: ``x = norm(x + scale * y)``.
     """
 
-    def __init__(self, n: int, *, norm: Norm | None = None, scale: float = 1.0) -> None:
+    def __init__(
+        self, n: int, *, norm: Norm | None = None, scale: float = 1.0, sum_norm: bool = False
+    ) -> None:
         self.tensors = norm.tensors if norm else []
-        self.struct = ffi.new("lk_residual *", {"norm": _norm(norm), "n": n, "scale": scale})
+        fields = {"norm": _norm(norm), "n": n, "scale": scale, "sum_norm": sum_norm}
+        self.struct = ffi.new("lk_residual *", fields)
         check(lib.lk_residual_check(self.struct), "prepare a residual")
 
 
@@ -273,6 +285,8 @@ class AttentionShape:
     Attributes:
         window: how many positions a token sees, its own included; 0: all before it.
         softcap: each score s is ``softcap * tanh(s / softcap)``; 0: s.
+        causal: whether a token sees nothing behind it; otherwise, all of its sequence that is in
+            the call or was in one before.
     """
 
     n_head: int
@@ -287,10 +301,11 @@ class AttentionShape:
     scale: float
     window: int = 0
     softcap: float = 0.0
+    causal: bool = True
 
 
 class Attention:
-    """Causal attention over a KV cache of n_seq sequences and n_kv_head heads.
+    """Attention over a KV cache of n_seq sequences and n_kv_head heads.
 
     Args:
         shape: sizes and constants.
