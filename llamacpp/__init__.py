@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from llamacpp._native import set_bus_guard
     from llamacpp.api.llama import Llama
     from llamacpp.engine import Model, Session
+    from llamacpp.engine.embedder import Embedder
     from llamacpp.errors import (
         Cancelled,
         ContextOverflowError,
@@ -44,6 +45,7 @@ _HOMES = {
     "Llama": "api.llama",
     "Model": "engine",
     "Session": "engine",
+    "Embedder": "engine.embedder",
     "Cancelled": "errors",
     "ContextOverflowError": "errors",
     "FormatError": "errors",
@@ -65,6 +67,7 @@ _HOMES = {
 __all__ = [
     "Cancelled",
     "ContextOverflowError",
+    "Embedder",
     "FormatError",
     "InvalidArgumentError",
     "KernelError",

@@ -98,7 +98,7 @@ def test_the_command_reference_is_what_help_says() -> None:
 
 def test_the_reference_covers_all_commands() -> None:
     assert [name for name, _ in cli_reference.commands()] == [
-        *("generate", "chat", "inspect", "tokenize", "convert"),
+        *("generate", "chat", "embed", "inspect", "tokenize", "convert"),
         *("quantize", "imatrix"),
         *("bench", "memory", "sparsity", "perplexity", "verify", "cpu"),
     ]

@@ -7,8 +7,9 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from llamacpp.api import chat, text
+from llamacpp.api.embedding import embed
 from llamacpp.api.options import ChatOptions, CompletionOptions
-from llamacpp.api.schema import ChatChunk, ChatCompletion, Completion
+from llamacpp.api.schema import ChatChunk, ChatCompletion, Completion, EmbeddingList, Vector
 from llamacpp.api.tokens import TokenLlama
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ __all__ = ["Llama"]
 
 
 class Llama(TokenLlama):
-    """A model ready to complete texts and to chat.
+    """A model ready to complete texts, to chat and to embed.
 
     Names and result shapes are llama-cpp-python's; differences, all on purpose: the context is the
     model's own by default, logprobs need nothing at load, unknown options raise, and options that
@@ -39,6 +40,9 @@ class Llama(TokenLlama):
         type_k: KV cache type, "f16", "f32" or "q8_0", which takes 0.53 of the memory of f16 and
             needs heads of a multiple of 32.
         type_v: the same as `type_k`.
+        pooling_type: what becomes of a text's hidden states in `embed`: "mean", "cls", "last" or
+            "none" (1, 2, 3, 0); -1 or None: what the file says, else "mean" for encoders and
+            "last" for others.
         use_mmap: False: read the file into private memory instead of mapping it.
         use_mlock: whether the system is asked to keep the weights in memory.
         memory_limit: what the process may hold, bytes or text such as "6G"; weights beyond it are
@@ -164,3 +168,85 @@ class Llama(TokenLlama):
         """
         answer = chat.Answer(self, messages, options)
         return answer.stream() if stream else answer.whole()
+
+    @overload
+    def embed(
+        self,
+        input: str,
+        normalize: bool = False,
+        truncate: bool = True,
+        return_count: Literal[False] = False,
+    ) -> Vector: ...
+    @overload
+    def embed(
+        self,
+        input: list[str],
+        normalize: bool = False,
+        truncate: bool = True,
+        return_count: Literal[False] = False,
+    ) -> list[Vector]: ...
+    @overload
+    def embed(
+        self,
+        input: str,
+        normalize: bool = False,
+        truncate: bool = True,
+        *,
+        return_count: Literal[True],
+    ) -> tuple[Vector, int]: ...
+    @overload
+    def embed(
+        self,
+        input: list[str],
+        normalize: bool = False,
+        truncate: bool = True,
+        *,
+        return_count: Literal[True],
+    ) -> tuple[list[Vector], int]: ...
+    def embed(
+        self,
+        input: str | list[str],
+        normalize: bool = False,
+        truncate: bool = True,
+        return_count: bool = False,
+    ) -> Vector | list[Vector] | tuple[Vector | list[Vector], int]:
+        """Turn texts into vectors; see `llamacpp.engine.embedder.Embedder`.
+
+        Args:
+            input: a text, or several.
+            normalize: whether vectors are divided by their length.
+            truncate: whether what is beyond the context is left out of a text.
+            return_count: whether to tell, as well, how many tokens they were.
+
+        Returns:
+            A list of n_embd numbers for a text, and a list of those for several; without pooling
+            a text is a list of its tokens' vectors.
+
+        Raises:
+            ContextOverflowError: a text is longer than the context, and may not be cut.
+            SessionBusyError: another thread is using this object.
+        """
+        vectors, count = embed(self, input, normalize, truncate)
+        found = vectors[0] if isinstance(input, str) else vectors
+        return (found, count) if return_count else found
+
+    def create_embedding(self, input: str | list[str], model: str | None = None) -> EmbeddingList:
+        """Turn texts into vectors, in the shape of OpenAI's endpoint.
+
+        Args:
+            input: a text, or several.
+            model: name to report; by default the file's.
+
+        Raises:
+            As `embed`.
+        """
+        vectors, count = embed(self, input, normalize=False, truncate=True)
+        return {
+            "object": "list",
+            "data": [
+                {"object": "embedding", "embedding": vector, "index": i}
+                for i, vector in enumerate(vectors)
+            ],
+            "model": self.model_path if model is None else model,
+            "usage": {"prompt_tokens": count, "total_tokens": count},
+        }

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, TypedDict
 
+from llamacpp.engine.pooling import POOLINGS
 from llamacpp.errors import InvalidArgumentError, UnsupportedError
 from llamacpp.sampling import LogitsProcessor, StoppingCriteria
 
@@ -22,6 +23,7 @@ __all__ = [
     "as_list",
     "cache_type",
     "check_options",
+    "pooling_name",
 ]
 
 Processors: TypeAlias = LogitsProcessor | Sequence[LogitsProcessor] | None
@@ -98,6 +100,7 @@ IGNORED: Mapping[str, str] = {
     "n_ubatch": "n_batch is the one batch size",
     "n_threads_batch": "n_threads serves prompts too",
     "flash_attn": "attention never holds a matrix of all scores",
+    "embedding": "embeddings need no preparation",
     "logits_all": "logits and logprobs need no preparation",
     "last_n_tokens_size": "penalties take `penalty_last_n`",
     "swa_full": "there is no sliding-window attention",
@@ -113,14 +116,12 @@ REFUSED: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
         "rope_scaling_type": (-1, None),
         "rope_freq_base": (0, None),
         "rope_freq_scale": (0, None),
-        "pooling_type": (-1, None),
         "attention_type": (-1, None),
         "yarn_ext_factor": (-1,),
         "yarn_attn_factor": (1,),
         "yarn_beta_fast": (32,),
         "yarn_beta_slow": (1,),
         "yarn_orig_ctx": (0,),
-        "embedding": (False,),
         "lora_base": (None,),
         "lora_scale": (1,),
         "lora_path": (None,),
@@ -178,6 +179,20 @@ def cache_type(type_k: int | str | None, type_v: int | str | None) -> str:
     if _CACHE_TYPES[type_k] != _CACHE_TYPES[type_v]:
         raise InvalidArgumentError("type_k and type_v must be the same")
     return _CACHE_TYPES[type_k]
+
+
+def pooling_name(kind: int | str | None) -> str | None:
+    """Translate `pooling_type`: a name, or llama.cpp's number; -1 or None: the model's own.
+
+    Raises:
+        InvalidArgumentError: there is no such number.
+    """
+    if kind is None or kind == -1 or isinstance(kind, str):
+        return kind if isinstance(kind, str) else None
+    if kind not in range(len(POOLINGS)):
+        kinds = ", ".join(f"{name!r} ({number})" for number, name in enumerate(POOLINGS))
+        raise InvalidArgumentError(f"pooling_type is {kind!r}; it must be one of {kinds}")
+    return POOLINGS[kind]
 
 
 def as_list(value: Any) -> list[Any]:

@@ -1,8 +1,8 @@
-"""Shapes of results, as OpenAI's completion and chat completion endpoints define them."""
+"""Shapes of results, as OpenAI's endpoints define them."""
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal, TypeAlias, TypedDict
 
 from llamacpp.engine.generate import Ending as FinishReason
 
@@ -18,10 +18,16 @@ __all__ = [
     "CompletionChoice",
     "CompletionLogprobs",
     "Delta",
+    "Embedding",
+    "EmbeddingList",
+    "EmbeddingUsage",
     "FinishReason",
     "TopLogprob",
     "Usage",
+    "Vector",
 ]
+
+Vector: TypeAlias = list[float] | list[list[float]]  # of a text; of its tokens, without pooling
 
 
 class Usage(TypedDict):
@@ -135,3 +141,27 @@ class ChatChunk(TypedDict):
     created: int
     model: str
     choices: list[ChatChunkChoice]
+
+
+class Embedding(TypedDict):
+    """A text as a vector."""
+
+    object: Literal["embedding"]
+    embedding: Vector
+    index: int
+
+
+class EmbeddingUsage(TypedDict):
+    """Tokens of a request."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(TypedDict):
+    """Texts as vectors."""
+
+    object: Literal["list"]
+    data: list[Embedding]
+    model: str
+    usage: EmbeddingUsage

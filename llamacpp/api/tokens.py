@@ -16,10 +16,12 @@ from llamacpp.api.options import (
     as_list,
     cache_type,
     check_options,
+    pooling_name,
 )
 from llamacpp.chat import ChatFormat, ChatTemplate
 from llamacpp.engine import Model, Session
 from llamacpp.engine.generate import Ending
+from llamacpp.engine.pooling import POOLINGS
 from llamacpp.errors import InvalidArgumentError, LlamaError
 from llamacpp.format import ModelFile
 from llamacpp.sampling import Sampler, SamplingParams
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
         from typing import Unpack
     else:
         from typing_extensions import Unpack
+
+    from llamacpp.engine.embedder import Embedder
 
 __all__ = ["TokenLlama"]
 
@@ -52,6 +56,7 @@ class TokenLlama:
         chat_format: str | ChatTemplate | ChatFormat | None = None,
         type_k: int | str | None = None,
         type_v: int | str | None = None,
+        pooling_type: int | str | None = -1,
         use_mmap: bool = True,
         use_mlock: bool = False,
         memory_limit: int | str | None = "auto",
@@ -68,6 +73,7 @@ class TokenLlama:
         }
         self._model: Model | None = None
         self._session: Session | None = None
+        self._embedder: Embedder | None = None
         self._tokenizer: Tokenizer | None = None
         self._chat_format = chat_format
         self.set_seed(seed)
@@ -79,7 +85,10 @@ class TokenLlama:
             mlock=use_mlock, use_mmap=use_mmap, progress=progress, n_ctx=n_ctx or None,
         )  # fmt: skip
         self._file = self._model.file
-        self._session = self._model.session(n_ctx or None, n_batch=n_batch, cache_type=kind)
+        if self._model.network.output is None:  # an encoder, which does not generate
+            self._embedder = self._new_embedder()
+        else:
+            self._session = self._model.session(n_ctx or None, n_batch=n_batch, cache_type=kind)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle path and options, never weights: who unpickles it opens the file again."""
@@ -222,10 +231,19 @@ class TokenLlama:
     @property
     def session(self) -> Session:
         """The session: KV cache and tokens."""
-        if self._session is None:
-            self._check_open()
-            raise LlamaError("this model was opened with vocab_only=True")
-        return self._session
+        # An encoder has none: asked for one, it tells what to do instead.
+        return self.model.session() if self._session is None else self._session
+
+    @property
+    def embedder(self) -> Embedder:
+        """What `embed` works with."""
+        if self._embedder is None:
+            self._embedder = self._new_embedder()
+        return self._embedder
+
+    def _new_embedder(self) -> Embedder:
+        n_ctx, n_batch, kind = (self._options[k] for k in ("n_ctx", "n_batch", "pooling_type"))
+        return self.model.embedder(n_ctx or None, n_batch=n_batch, pooling=pooling_name(kind))
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -260,7 +278,7 @@ class TokenLlama:
 
     def n_ctx(self) -> int:
         """Positions of the context."""
-        return self.session.n_ctx
+        return self.session.n_ctx if self._session else self.embedder.n_ctx
 
     def n_vocab(self) -> int:
         """Number of tokens."""
@@ -269,6 +287,10 @@ class TokenLlama:
     def n_embd(self) -> int:
         """Width of the embedding."""
         return self.model.config.n_embd
+
+    def pooling_type(self) -> int:
+        """What becomes of a text's hidden states, by llama.cpp's number."""
+        return POOLINGS.index(self.embedder.pooling)
 
     def token_bos(self) -> int:
         """Token that begins a text; -1 if there is none."""
@@ -288,7 +310,7 @@ class TokenLlama:
             self._model.close()
         if self._file is not None:
             self._file.close()
-        self._model = self._session = self._file = self._tokenizer = None
+        self._model = self._session = self._file = self._tokenizer = self._embedder = None
 
     def _check_open(self) -> ModelFile:
         if self._file is None:

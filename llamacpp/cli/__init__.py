@@ -25,6 +25,7 @@ examples:
   llamacpp generate -p "Once upon a time"
   llamacpp generate -m model.gguf -f prompt.txt -n 100 --temp 0 > answer.txt
   llamacpp chat -m model.gguf
+  llamacpp embed -m encoder.gguf -f sentences.txt
   llamacpp inspect model.gguf
   llamacpp convert ggml-model-q4_0.bin model.gguf
   llamacpp quantize model-f16.gguf model-q4_k_m.gguf Q4_K_M
@@ -43,7 +44,7 @@ exit codes:
 
 
 COMMANDS = (
-    *("generate", "chat", "inspect", "tokenize", "convert"),
+    *("generate", "chat", "embed", "inspect", "tokenize", "convert"),
     *("quantize", "imatrix"),
     *("bench", "memory", "sparsity", "perplexity", "verify", "cpu"),
 )

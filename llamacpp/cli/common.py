@@ -36,9 +36,15 @@ __all__ = [
 
 
 def add_model_options(
-    parser: argparse.ArgumentParser, n_ctx: str = "context size in tokens (default: the model's)"
+    parser: argparse.ArgumentParser,
+    n_ctx: str = "context size in tokens (default: the model's)",
+    *,
+    keeps_cache: bool = True,
 ) -> None:
-    """``-m``, ``-t``, ``-c``, ``--cache-type`` and where weights lie; `n_ctx` tells what -c is."""
+    """``-m``, ``-t``, ``-c`` and where weights lie; `n_ctx` tells what -c is.
+
+    And ``--cache-type``, for commands that keep keys and values.
+    """
     group = parser.add_argument_group("model")
     group.add_argument(
         "-m", "--model", metavar="FILE", help="GGUF file (default: the bundled story model)"
@@ -47,7 +53,8 @@ def add_model_options(
         "-t", "--threads", type=int, metavar="N", help="threads (default: the cores allowed)"
     )
     group.add_argument("-c", "--ctx", type=int, metavar="N", help=n_ctx)
-    add_cache_type(group)
+    if keeps_cache:
+        add_cache_type(group)
     group.add_argument(
         "--memory-limit", default="auto", metavar="SIZE",
         help="what the process may hold, such as 6G: weights beyond it are read from the file for "

@@ -62,9 +62,7 @@ def wordpiece_of_lines(path: Path, settings: Mapping[str, Any]) -> dict[str, Any
     except UnicodeDecodeError as error:
         raise FormatError(f"{path}: is no UTF-8: {error}") from None
     types = [CONTROL if text in _ROLES.values() else NORMAL for text in tokens]
-    return _found(
-        tokens, types, settings.get("do_lower_case", True), settings.get("strip_accents")
-    )
+    return _found(tokens, types, settings.get("do_lower_case", True), settings.get("strip_accents"))
 
 
 def _found(

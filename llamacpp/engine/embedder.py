@@ -13,21 +13,20 @@ import numpy.typing as npt
 
 from llamacpp import ops
 from llamacpp.buffers import Float32Array, Integers
+from llamacpp.engine.pooling import choose_pooling
 from llamacpp.errors import (
     ContextOverflowError,
     InvalidArgumentError,
     LlamaError,
     SessionBusyError,
-    UnsupportedError,
 )
 from llamacpp.format import ModelFile
 from llamacpp.models.cache import KVCache
 from llamacpp.models.layers import Batch, Network, Workspace
 from llamacpp.tokenizer import Tokenizer
 
-__all__ = ["POOLINGS", "Embedder"]
+__all__ = ["Embedder"]
 
-POOLINGS = ("none", "mean", "cls", "last")  # by the number that pooling_type has for them
 MAX_SEQUENCES = 64  # that share a pass
 MAX_CACHE = 1 << 34  # bytes of address space for keys and values: of memory, what is used is taken
 
@@ -79,7 +78,7 @@ class Embedder:
         self.network = network
         self.file = file
         self.n_ctx, self.n_batch, self.n_threads = n_ctx, n_batch, n_threads
-        self.pooling = _pooling(network, pooling)
+        self.pooling = choose_pooling(network, pooling)
         self._tokenizer = tokenizer
         self._space: Workspace | None = None
         self._owner = threading.Lock()
@@ -242,24 +241,6 @@ class Embedder:
             yield
         finally:
             self._owner.release()
-
-
-def _pooling(network: Network, asked: str | None) -> str:
-    if asked is not None:
-        if asked not in POOLINGS:
-            raise InvalidArgumentError(
-                f"there is no pooling {asked!r}; kinds: {', '.join(POOLINGS)}"
-            )
-        return asked
-    number = network.config.pooling
-    if number is None:
-        return "mean" if network.output is None else "last"
-    if number >= len(POOLINGS):
-        raise UnsupportedError(
-            f"{network.config.architecture}.pooling_type is {number}, which is not supported; ask"
-            f" for one of these: {', '.join(POOLINGS)}"
-        )
-    return POOLINGS[number]
 
 
 def _pooled(states: Float32Array, pooling: str) -> Float32Array:

@@ -1,4 +1,4 @@
-"""A transformer that reads texts as wholes: embedding, norm, layers; its output are hidden states."""
+"""A transformer that reads a text as a whole: embedding, norm, layers."""
 
 from __future__ import annotations
 

@@ -112,7 +112,11 @@ class Network(Protocol):
     n_vocab: int
     weights: dict[str, Tensor]
     embedding: Embedding
-    output: ops.Linear | None  # None: an encoder, which has hidden states only
+
+    @property
+    def output(self) -> ops.Linear | None:
+        """What makes logits; None: an encoder, which has hidden states only."""
+        ...
 
     def forward(
         self,
