@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +58,11 @@ def gelu(x: np.ndarray) -> np.ndarray:
     return x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2
 
 
+def gelu_erf(x: np.ndarray) -> np.ndarray:
+    phi = [math.erfc(-value / math.sqrt(2)) / 2 for value in x.astype(np.float64).flat]
+    return x * np.reshape(phi, x.shape)
+
+
 def silu(x: np.ndarray) -> np.ndarray:
     return x.astype(np.float64) / (1 + np.exp(-x.astype(np.float64)))
 
@@ -75,11 +82,12 @@ def test_activations_are_those_of_the_plain_products(kind: Type, n: int) -> None
     (w_gate,) = product(ops.Linear([gate]), x, ROWS)
     for epilogue, want in (
         (ops.GELU, gelu(w_up)),
+        (ops.GELU_ERF, gelu_erf(w_up)),
         (ops.GEGLU, gelu(w_gate) * w_up),
         (ops.SWIGLU, silu(w_gate) * w_up),
         (ops.SWIGLU_OAI, swiglu_oai(w_gate, w_up)),
     ):
-        alone = epilogue == ops.GELU
+        alone = epilogue in (ops.GELU, ops.GELU_ERF)
         op = ops.Linear(
             [up] if alone else [gate, up], [bias] if alone else [None, bias], epilogue=epilogue
         )
@@ -141,12 +149,51 @@ def test_residuals_are_normalised_scaled_and_added(n: int) -> None:
         np.testing.assert_allclose(x.array, x0 + share * normal, rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.3])
+@pytest.mark.parametrize("n", [1, 50])
+def test_norms_of_sums_replace_the_residual_stream(n: int, scale: float) -> None:
+    random = rng()
+    x0, y0 = random.standard_normal((2, n, K)).astype(np.float32)
+    weight, bias = random.standard_normal((2, K)).astype(np.float32)
+    norm = ops.Norm(vector("norm", weight), 1e-12, ops.NORM_LAYER, vector("norm.bias", bias))
+    x, y = ops.Buffer(n, K), ops.Buffer(n, K)
+    x.array[:], y.array[:] = x0, y0
+    run(ops.Block().residual(ops.Residual(K, norm=norm, scale=scale, sum_norm=True), y, x), n)
+    total = x0.astype(np.float64) + scale * y0.astype(np.float64)
+    normal = (total - total.mean(1, keepdims=True)) / total.std(1, keepdims=True)
+    np.testing.assert_allclose(x.array, weight * normal + bias, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("n", [1, 50])
+def test_norms_alone(n: int) -> None:
+    random = rng()
+    x0, (weight, *_) = random.standard_normal((n, K)), random.standard_normal((1, K))
+    norm = ops.Norm(vector("norm", weight.astype(np.float32)), 1e-6)
+    x, y = ops.Buffer(n, K), ops.Buffer(n, K)
+    x.array[:] = x0
+    x64 = x.array.astype(np.float64)
+    want = weight * x64 / np.sqrt((x64**2).mean(1, keepdims=True) + 1e-6)
+    ops.normalise(norm, x.ptr, y.ptr, n, ops.Work(3))
+    np.testing.assert_allclose(y.array, want, rtol=0, atol=2e-6)
+    ops.normalise(norm, x.ptr, x.ptr, n, ops.Work(1))
+    np.testing.assert_array_equal(x.array, y.array)
+
+
 def test_operands_that_make_no_sense_are_refused() -> None:
     w, norm = matrix("w", Type.F32, 8), vector("norm", np.ones(K, np.float32))
     with pytest.raises(KernelError, match="prepare w"):
         ops.Linear([w, w], epilogue=ops.GELU)
     with pytest.raises(KernelError, match="prepare w"):
+        ops.Linear([w, w], epilogue=ops.GELU_ERF)
+    with pytest.raises(KernelError, match="prepare w"):
         ops.Linear([w], epilogue=ops.GEGLU)
+    with pytest.raises(KernelError, match="prepare w"):
+        ops.Linear([w], epilogue=ops.GELU_ERF + 1)
+    with pytest.raises(KernelError, match="norm"):
+        x = ops.vector(norm)
+        ops.normalise(ops.Norm(norm, 1e-5, kind=7), x, x, 1, ops.Work(1))
+    with pytest.raises(KernelError, match="prepare attention"):
+        Attention(4, window=2, causal=False).run(0, 4)
     with pytest.raises(KernelError, match="prepare w"):
         ops.Linear([w], norm=ops.Norm(norm, 1e-5, kind=7))
     with pytest.raises(KernelError, match="prepare a residual"):
@@ -201,14 +248,15 @@ class Attention:
         run(block, n, self.n_threads, pos=pos, seq=seq)
         return out.array
 
-    def want(self, window: int, softcap: float = 0.0) -> np.ndarray:
+    def want(self, window: int = 0, softcap: float = 0.0) -> np.ndarray:
         """All outputs in float64."""
         k, v = (np.repeat(a.astype(np.float64), GROUP, axis=1) for a in (self.k, self.v))
         scores = np.einsum("ihd,jhd->hij", self.q, k) * DIM**-0.5
         if softcap:
             scores = softcap * np.tanh(scores / softcap)
         distance = np.subtract.outer(np.arange(self.n), np.arange(self.n))
-        scores[:, (distance < 0) | (distance >= (window or self.n))] = -np.inf
+        blind = (distance < 0) & self.shape.causal
+        scores[:, blind | (distance >= (window or self.n))] = -np.inf
         if self.sinks is not None:
             sinks = np.broadcast_to(self.sinks[:, None, None], (*scores.shape[:2], 1))
             scores = np.concatenate([scores, sinks], axis=-1)
@@ -260,3 +308,43 @@ def test_what_a_token_does_not_see_is_not_read(window: int, cache: int) -> None:
     keys[:, : blind // 16 * 16 * DIM] = np.nan
     values[:, : blind * DIM] = np.nan
     np.testing.assert_array_equal(attention.run(n - 1, n), plain.run(n - 1, n))
+
+
+@pytest.mark.parametrize("cache", [ops.F32, ops.F16])
+@pytest.mark.parametrize("n", [1, 5, 200, 1300])
+def test_without_causality_a_token_sees_its_whole_sequence(n: int, cache: int) -> None:
+    attention = Attention(n, causal=False, cache=cache)
+    atol = 2e-5 if cache == ops.F32 else 2e-3
+    np.testing.assert_allclose(attention.run(0, n), attention.want(), rtol=0, atol=atol)
+
+
+def test_without_causality_threads_make_no_difference() -> None:
+    n = 2300
+    whole = Attention(n, causal=False, n_threads=1).run(0, n)
+    for n_threads in (2, 5):
+        np.testing.assert_array_equal(
+            Attention(n, causal=False, n_threads=n_threads).run(0, n), whole
+        )
+
+
+def test_without_causality_sequences_do_not_see_each_other() -> None:
+    lengths, n_ctx = (70, 1, 33, 40), 70
+    sequences = [Attention(n, causal=False) for n in lengths]
+    want = [attention.run(0, attention.n) for attention in sequences]
+    # interleaved: token i of each sequence that has one
+    order = [(i, s) for i in range(n_ctx) for s, n in enumerate(lengths) if i < n]
+    shape = replace(sequences[0].shape, n_seq=len(lengths), n_ctx=n_ctx)
+    sizes = ops.cache_bytes(ops.F32, (DIM, DIM), n_ctx)
+    caches = [ops.Buffer(len(lengths) * N_KV, size // 4) for size in sizes]
+    q, out = (ops.Buffer(len(order), N_KV * GROUP * DIM) for _ in range(2))
+    k, v = (ops.Buffer(len(order), N_KV * DIM) for _ in range(2))
+    for buffer, name in ((q, "q"), (k, "k"), (v, "v")):
+        for row, (i, s) in enumerate(order):
+            buffer.array[row] = getattr(sequences[s], name)[i].reshape(-1)
+    pointers = tuple(ffi.cast("void *", cache.ptr) for cache in caches)
+    block = ops.Block().attention(ops.Attention(shape), (q, k, v), out, pointers)
+    pos, seq = (ffi.new("int32_t[]", list(column)) for column in zip(*order, strict=True))
+    run(block, len(order), pos=pos, seq=seq)
+    for s, wanted in enumerate(want):
+        rows = [row for row, (_, number) in enumerate(order) if number == s]
+        np.testing.assert_allclose(out.array[rows], wanted, rtol=0, atol=2e-6)

@@ -271,7 +271,7 @@ def test_options_of_llama_cpp_python_count_are_ignored_or_refused(talker: Path) 
 
 def test_every_option_of_its_peer_is_accounted_for() -> None:
     own = {"vocab_only", "seed", "n_ctx", "n_batch", "n_threads", "chat_format", "type_k", "type_v"}
-    own |= {"use_mmap", "use_mlock"}
+    own |= {"use_mmap", "use_mlock", "pooling_type"}
     assert set(PEER.split()) == own | set(IGNORED) | set(REFUSED["Llama"])
 
 

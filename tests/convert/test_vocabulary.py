@@ -197,7 +197,7 @@ def test_special_tokens_and_templates_are_taken_along(tmp_path: Path) -> None:
         ("tokenizer.model", b"", FormatError, "it has no pieces"),
         ("tokenizer.json", b"{", FormatError, "is no JSON"),
         ("tokenizer.json", b'{"model": {"vocab": 3}}', FormatError, "is damaged"),
-        ("tokenizer.json", b'{"model": {"type": "WordPiece"}}', UnsupportedError, "WordPiece"),
+        ("tokenizer.json", b'{"model": {"type": "Unigram"}}', UnsupportedError, "Unigram"),
         ("other", b"", ModelFileError, "neither"),
     ],
 )
