@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         use_mlock=args.mlock,
         **common.memory_options(args),
     ) as llama:
-        _ = llama.chat_format  # an unknown format is refused now
+        _ = llama.session, llama.chat_format  # encoders and unknown formats are refused now
         if not args.quiet:
             print(f"{llama.model_path}: type a message, or /help", file=sys.stderr)
         _Conversation(llama, args).run()
