@@ -61,17 +61,18 @@ def test_every_error_is_public() -> None:
             "__call__ create_completion create_chat_completion tokenize detokenize eval sample"
             " generate reset set_seed save_state load_state n_ctx n_vocab n_embd token_bos"
             " token_eos token_nl metadata close __enter__ __exit__ model session tokenizer"
-            " chat_format",
+            " chat_format embed create_embedding pooling_type embedder",
         ),
         (
             "Model",
-            "open session tokenizer metadata config n_vocab weights chat_format close"
+            "open session embedder tokenizer metadata config n_vocab weights chat_format close"
             " copied_weight_bytes memory_report __enter__ __exit__",
         ),
         (
             "Session",
             "eval forward generate rewind keep_prefix reset save load cancel tokens n_past logits",
         ),
+        ("Embedder", "embed tokens embed_tokens n_embd"),
     ],
 )
 def test_what_programs_rely_on_is_there(name: str, members: str) -> None:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from typing_extensions import assert_type
 
 from llamacpp import (
+    Embedder,
     InvalidArgumentError,
     Llama,
     LlamaError,
@@ -17,7 +18,14 @@ from llamacpp import (
     Session,
     bundled_model,
 )
-from llamacpp.api.schema import ChatChunk, ChatCompletion, Completion, CompletionLogprobs
+from llamacpp.api.schema import (
+    ChatChunk,
+    ChatCompletion,
+    Completion,
+    CompletionLogprobs,
+    EmbeddingList,
+    Vector,
+)
 from llamacpp.memory import MemoryReport
 from llamacpp.tokenizer import Tokenizer
 
@@ -59,6 +67,18 @@ def tokens(llama: Llama) -> None:
         assert_type(token, int)
     with Llama(bundled_model(), n_ctx=512, seed=1) as opened:
         assert_type(opened, Llama)
+
+
+def embeddings(llama: Llama) -> None:
+    assert_type(llama.embed("Once"), Vector)
+    assert_type(llama.embed(["Once"], normalize=True), list[Vector])
+    assert_type(llama.embed("Once", return_count=True), tuple[Vector, int])
+    assert_type(llama.embed(["Once"], return_count=True), tuple[list[Vector], int])
+    assert_type(llama.create_embedding("Once"), EmbeddingList)
+    assert_type(llama.pooling_type(), int)
+    embedder = llama.model.embedder(512, pooling="mean")
+    assert_type(embedder, Embedder)
+    assert_type(embedder.embed(["Once", [1, 2]]), list[npt.NDArray[np.float32]])
 
 
 def one(ids: npt.NDArray[np.int32], scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
