@@ -222,7 +222,11 @@ class _Reference:
         transformers.utils.logging.disable_progress_bar()
         try:
             self._network: Any = transformers.AutoModelForCausalLM.from_pretrained(
-                folder, dtype=torch.float64, attn_implementation="eager", local_files_only=True
+                folder,
+                dtype=torch.float64,
+                local_files_only=True,
+                attn_implementation="eager",
+                experts_implementation="eager",  # the grouped product has no float64
             )
         except Exception as error:  # of many kinds
             raise ModelFileError(f"{folder}: transformers cannot load it: {error}") from None
