@@ -99,7 +99,7 @@ class _Place(NamedTuple):
     offset: int
 
 
-_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "U8": 1}
 
 
 class _Safetensors:
@@ -164,7 +164,7 @@ def _as_float32(data: bytes, dtype: str) -> Float32:
     if dtype == "BF16":
         wide = np.frombuffer(data, "<u2").astype(np.uint32) << 16
         return wide.view(np.float32)
-    kinds = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
+    kinds = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "U8": "u1"}
     return np.frombuffer(data, kinds[dtype]).astype(np.float32)
 
 
