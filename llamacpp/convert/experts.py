@@ -24,7 +24,7 @@ __all__ = ["ExpertsWeight", "experts_of", "is_of_experts"]
 _SOURCE = re.compile(
     r"(?:.+\.)?layers\.(\d+)\.(?:mlp|block_sparse_moe)\.experts\."
     r"(?:(\d+)\.(w[123]|(?:gate|up|down)_proj)\.weight"
-    r"|(gate_up_proj|down_proj)(_bias|_blocks|_scales|))"
+    r"|(gate_up_proj|down_proj)(?:_bias|_blocks|_scales)?)"
 )
 _PARTS = {
     "w1": "gate", "w2": "down", "w3": "up",
@@ -56,7 +56,7 @@ class ExpertsWeight(NamedTuple):
 
     @property
     def source(self) -> str:
-        """A name in the checkpoint, for messages."""
+        """One of them, for messages."""
         return self.sources[0]
 
     def rows(self, checkpoint: Checkpoint) -> Iterator[npt.NDArray[Any]]:
@@ -66,18 +66,18 @@ class ExpertsWeight(NamedTuple):
                 yield from pieces(checkpoint, source)
             return
         for expert in range(self.shape[0]):
-            found = checkpoint.rows(self.source, expert, expert + 1)[0]
-            taken = (found.T if self.transposed else found)[self.taken]
             if self.scales is not None:
-                scales = checkpoint.rows(self.scales, expert, expert + 1)[0][self.taken]
-                yield _mxfp4(taken.astype(np.uint8), scales.astype(np.uint8))
+                names = (self.source, self.scales)
+                codes, scales = (checkpoint.codes(n, expert, expert + 1)[0] for n in names)
+                yield _mxfp4(codes[self.taken], scales[self.taken])
             else:
-                yield np.ascontiguousarray(taken)
+                found = checkpoint.rows(self.source, expert, expert + 1)[0]
+                yield np.ascontiguousarray((found.T if self.transposed else found)[self.taken])
 
 
-def is_of_experts(source: str) -> bool:
-    """Whether a tensor of a checkpoint is one of experts."""
-    return _SOURCE.fullmatch(source) is not None
+def is_of_experts(source: str, kind: Architecture) -> bool:
+    """Whether a tensor of a checkpoint is one of experts, in an architecture that has them."""
+    return bool(kind.expert_counts) and _SOURCE.fullmatch(source) is not None
 
 
 def experts_of(
@@ -92,13 +92,11 @@ def experts_of(
     apart: dict[str, dict[int, str]] = {}
     for source in checkpoint.tensors:
         match = _SOURCE.fullmatch(source)
-        if match is None:
+        if match is None or not kind.expert_counts:
             continue
-        if not kind.expert_counts:
-            raise FormatError(f"tensor {source!r} is of no part that {kind.name} has here")
-        layer, number, part, fused, suffix = match.groups()
+        layer, number, part, fused = match.groups()
         if fused:
-            yield from _of_all(checkpoint, source, f"blk.{layer}.ffn", kind)
+            yield from _of_all(checkpoint, source, f"blk.{layer}.ffn", kind, n_expert)
         else:
             experts = apart.setdefault(f"blk.{layer}.ffn_{_PARTS[part]}_exps.weight", {})
             if int(number) in experts:
@@ -116,10 +114,12 @@ def experts_of(
 
 
 def _of_all(
-    checkpoint: Checkpoint, source: str, prefix: str, kind: Architecture
+    checkpoint: Checkpoint, source: str, prefix: str, kind: Architecture, n_expected: int
 ) -> Iterator[ExpertsWeight]:
     """The tensors that one of all experts becomes: gate and up, or down; of scales none."""
     if source.endswith("_scales"):
+        if f"{source.removesuffix('_scales')}_blocks" not in checkpoint.tensors:
+            raise FormatError(f"tensor {source!r} has no blocks that it could scale")
         return
     theirs = kind.name == "gpt-oss"
     is_bias, is_mxfp4 = source.endswith("_bias"), source.endswith("_blocks")
@@ -134,6 +134,8 @@ def _of_all(
         shape = (*shape[:2], shape[2] * _CODES)
     transposed = theirs and not (is_bias or is_mxfp4)
     n_expert, n_rows, *columns = (shape[0], shape[2], shape[1]) if transposed else shape
+    if n_expert != n_expected:
+        raise FormatError(f"tensor {source!r} has {n_expert} experts instead of {n_expected}")
     parts = {"down": slice(None)}
     if "gate_up_proj" in source:
         if n_rows % 2:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,16 +109,17 @@ def weights_of(
         FormatError: a tensor has a name that this architecture does not know.
     """
     found: dict[str, Weight | ExpertsWeight] = {}
-    single = (
+    weights: list[Weight | ExpertsWeight] = [
         _weight(source, stored.shape, c, kind)
         for source, stored in checkpoint.tensors.items()
-        if not (_IGNORED.fullmatch(source) or is_of_experts(source))
-    )
-    for weight in chain(single, experts_of(checkpoint, c, kind)):
+        if not (_IGNORED.fullmatch(source) or is_of_experts(source, kind))
+    ]
+    for weight in [*weights, *experts_of(checkpoint, c, kind)]:
         if weight.name == "output.weight" and c.get("tie_word_embeddings", kind.tied):
             continue
         if weight.name in found:
-            raise FormatError(f"tensors {found[weight.name].source!r} and {weight.source!r} are the same")
+            both = f"{found[weight.name].source!r} and {weight.source!r}"
+            raise FormatError(f"tensors {both} are the same")
         found[weight.name] = weight
     if "token_embd.weight" not in found:
         raise FormatError("the model has no embedding: embed_tokens or wte is missing")
@@ -151,10 +151,12 @@ def _weight(
         heads = int(c[key])
         if shape[0] % (2 * heads):
             raise FormatError(f"tensor {source!r}: {shape[0]} rows are not those of {heads} heads")
+    if ours == "ffn_gate_inp_shexp":
+        shape = shape[1:]  # one row, a vector in GGUF
     return Weight(
         name=f"blk.{match[1]}.{ours}.{suffix}" if match else f"{ours}.{suffix}",
         source=source,
-        shape=shape[1:] if ours == "ffn_gate_inp_shexp" else shape[::-1] if transposed else shape,
+        shape=shape[::-1] if transposed else shape,
         heads=heads,
         transposed=transposed,
         add=1.0 if kind.one_in_norms and ours.endswith("norm") else 0.0,
