@@ -124,15 +124,15 @@ def make_model(
         else:
             _add_vocabulary(writer, tokens)
         for matrix, kind in plan:
-            writer.add_tensor(matrix.name + ".weight", kind, (matrix.columns, matrix.rows))
+            writer.add_tensor(matrix.name + ".weight", kind, matrix.dims)
         vectors = dict(_vectors(shape))
         for name, n in vectors.items():
             writer.add_tensor(name, GGMLType.F32, (n,))
-        bar = _Bar(sum(kind.row_nbytes(m.columns) * m.rows for m, kind in plan), progress)
+        bar = _Bar(sum(_nbytes(m, kind) for m, kind in plan), progress)
         for matrix, kind in plan:
             std = _gain(shape, matrix) / math.sqrt(matrix.columns)
-            nbytes = kind.row_nbytes(matrix.columns) * matrix.rows
-            writer.write_tensor(matrix.name + ".weight", bar.watch(pools.take(kind, std, nbytes)))
+            pieces = pools.take(kind, std, _nbytes(matrix, kind))
+            writer.write_tensor(matrix.name + ".weight", bar.watch(pieces))
         bar.close()
         for name, n in vectors.items():
             value = 0.0 if name.endswith("bias") else 1.0
@@ -198,11 +198,15 @@ def _standard_deviation(blocks: Bytes, kind: GGMLType) -> float:
     return float(values.array.std())
 
 
+def _nbytes(matrix: Matrix, kind: GGMLType) -> int:
+    return kind.row_nbytes(matrix.columns) * matrix.rows * matrix.count
+
+
 def _gain(shape: Shape, matrix: Matrix) -> float:
     """Over a product that keeps the size of its input: unit embeddings, small residual steps."""
     if matrix.name == "token_embd" and not shape.tied:
         return math.sqrt(matrix.columns)
-    if matrix.name.endswith(("attn_output", "ffn_down")):
+    if matrix.name.endswith(("attn_output", "ffn_down", "ffn_down_exps")):
         return 1 / math.sqrt(2 * shape.n_layer)
     return 1.0
 
@@ -213,6 +217,9 @@ def _vectors(shape: Shape) -> Iterator[tuple[str, int]]:
     for i in range(shape.n_layer):
         for name in ("attn_norm", "ffn_norm"):
             yield f"blk.{i}.{name}.weight", shape.n_embd
+        if shape.qk_norm:
+            yield f"blk.{i}.attn_q_norm.weight", shape.head
+            yield f"blk.{i}.attn_k_norm.weight", shape.head
         if shape.qkv_bias:
             yield f"blk.{i}.attn_q.bias", shape.n_head * shape.head
             yield f"blk.{i}.attn_k.bias", shape.n_kv_head * shape.head
@@ -240,6 +247,15 @@ def _add_metadata(writer: GGUFWriter, name: str, shape: Shape, mix: str) -> None
         f"{arch}.rope.freq_base": shape.rope_base,
         f"{arch}.vocab_size": shape.n_vocab,
     }
+    if shape.head_dim:
+        entries |= {f"{arch}.attention.{name}_length": shape.head for name in ("key", "value")}
+    if shape.n_expert:
+        entries |= {
+            f"{arch}.expert_count": shape.n_expert,
+            f"{arch}.expert_used_count": shape.n_expert_used,
+        }
+    if shape.n_ff_expert:
+        entries[f"{arch}.expert_feed_forward_length"] = shape.n_ff_expert
     for key, value in entries.items():
         writer.add(key, value)
 

@@ -33,6 +33,10 @@ class Shape:
     architecture: str = "llama"
     tied: bool = False  # the output matrix is the embedding
     qkv_bias: bool = False
+    qk_norm: bool = False  # of each head of queries and keys
+    n_expert: int = 0  # 0: one feed-forward network
+    n_expert_used: int = 0
+    n_ff_expert: int = 0  # 0: n_ff
 
     @property
     def head(self) -> int:
@@ -59,6 +63,13 @@ SHAPES = {
     "LLaMA-13B": Shape(40, 5120, 13824, 40, 40, 32000, 2048, norm_eps=1e-6),
     "LLaMA-30B": Shape(60, 6656, 17920, 52, 52, 32000, 2048, norm_eps=1e-6),
     "LLaMA-65B": Shape(80, 8192, 22016, 64, 64, 32000, 2048),
+    "Mixtral-8x7B": Shape(
+        32, 4096, 14336, 32, 8, 32000, 32768, rope_base=1e6, n_expert=8, n_expert_used=2,
+    ),
+    "Qwen3-30B-A3B": Shape(
+        48, 2048, 6144, 32, 4, 151936, 40960, head_dim=128, rope_base=1e6, norm_eps=1e-6,
+        architecture="qwen3moe", qk_norm=True, n_expert=128, n_expert_used=8, n_ff_expert=768,
+    ),
 }  # fmt: skip
 
 
@@ -70,6 +81,13 @@ class Matrix:
     columns: int
     rows: int
     layer: int = -1  # -1: outside the layers
+    count: int = 1  # of experts, which lie behind each other
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """The tensor's shape, fastest first."""
+        dims = self.columns, self.rows
+        return (*dims, self.count) if self.count > 1 else dims
 
 
 def matrices(shape: Shape) -> Iterator[Matrix]:
@@ -84,6 +102,13 @@ def matrices(shape: Shape) -> Iterator[Matrix]:
         yield Matrix(layer + "attn_k", shape.n_embd, n_kv, i)
         yield Matrix(layer + "attn_v", shape.n_embd, n_kv, i)
         yield Matrix(layer + "attn_output", n_q, shape.n_embd, i)
+        if shape.n_expert:
+            n, n_ff = shape.n_expert, shape.n_ff_expert or shape.n_ff
+            yield Matrix(layer + "ffn_gate_inp", shape.n_embd, n, i)
+            yield Matrix(layer + "ffn_gate_exps", shape.n_embd, n_ff, i, n)
+            yield Matrix(layer + "ffn_up_exps", shape.n_embd, n_ff, i, n)
+            yield Matrix(layer + "ffn_down_exps", n_ff, shape.n_embd, i, n)
+            continue
         yield Matrix(layer + "ffn_gate", shape.n_embd, shape.n_ff, i)
         yield Matrix(layer + "ffn_up", shape.n_embd, shape.n_ff, i)
         yield Matrix(layer + "ffn_down", shape.n_ff, shape.n_embd, i)
@@ -116,12 +141,14 @@ def weight_type(mix: str, shape: Shape, matrix: Matrix) -> GGMLType:
 
 def _wide_type(mix: str, shape: Shape, matrix: Matrix) -> GGMLType:
     base = MIXES[mix]
+    if matrix.name.endswith("ffn_gate_inp"):
+        return T.F32  # the router
     is_output = matrix.name == "output" or (shape.tied and matrix.name == "token_embd")
     if base in (T.F32, T.F16, T.BF16, T.Q8_0):
         return base
     if is_output:
         return T.Q6_K
-    name = matrix.name.rpartition(".")[2]
+    name = matrix.name.rpartition(".")[2].removesuffix("_exps")
     i, n = matrix.layer, shape.n_layer
     more_bits = i < n // 8 or i >= 7 * n // 8 or (i - n // 8) % 3 == 2
     if mix == "Q2_K":

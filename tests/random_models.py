@@ -105,6 +105,7 @@ def write_random_model(
     biases: bool = False,
     rope_freqs: bool = False,
     fused: bool = False,
+    experts: tuple[int, int] | None = None,
     metadata: dict[str, float | int | str] | None = None,
     vocabulary: Mapping[str, Value] | None = None,
     seed: int = 0,
@@ -114,7 +115,7 @@ def write_random_model(
     Scaled as networks are initialised: unit embeddings, products that keep the size of their
     input, and those that add to the residual stream smaller by sqrt(2 n_layer). `vocabulary` holds
     the keys of a tokenizer (without "tokenizer."), and sets n_vocab. Fused matrices make it a model
-    of the architecture phi3.
+    of the architecture phi3; experts (how many, and of these of a token) one like Mixtral.
     """
     rng = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(path, "phi3" if fused else "llama")
@@ -128,6 +129,9 @@ def write_random_model(
     writer.add_value_length(head_dim)
     writer.add_rope_dimension_count(head_dim)
     writer.add_layer_norm_rms_eps(1e-5)
+    if experts is not None:
+        writer.add_expert_count(experts[0])
+        writer.add_expert_used_count(experts[1])
     for key, value in (metadata or {}).items():
         add = {float: writer.add_float32, int: writer.add_uint32, str: writer.add_string}
         add[type(value)](key, value)  # type: ignore[operator]
@@ -143,6 +147,10 @@ def write_random_model(
         if biases and name.startswith("blk."):
             vector(name + ".bias", rows, 0.0)
 
+    def stack(name: str, n: int, rows: int, k: int, gain: float = 1.0) -> None:
+        weights = _matrix(rng, kind, n * rows, k, gain / np.sqrt(k))
+        writer.add_tensor(name + ".weight", weights.reshape(n, rows, -1), raw_dtype=kind)
+
     residual_gain = 1 / np.sqrt(2 * n_layer)
     matrix("token_embd", n_vocab, n_embd, np.sqrt(n_embd))
     for i in range(n_layer):
@@ -156,6 +164,13 @@ def write_random_model(
             matrix(p + "attn_v", n_kv_head * head_dim, n_embd)
         matrix(p + "attn_output", n_embd, n_head * head_dim, residual_gain)
         vector(p + "ffn_norm.weight", n_embd, 1.0)
+        if experts is not None:
+            router = rng.standard_normal((experts[0], n_embd)).astype(np.float32)
+            writer.add_tensor(p + "ffn_gate_inp.weight", router)
+            stack(p + "ffn_gate_exps", experts[0], n_ff, n_embd)
+            stack(p + "ffn_up_exps", experts[0], n_ff, n_embd)
+            stack(p + "ffn_down_exps", experts[0], n_embd, n_ff, residual_gain)
+            continue
         if not fused:
             matrix(p + "ffn_gate", n_ff, n_embd)
         matrix(p + "ffn_up", 2 * n_ff if fused else n_ff, n_embd)

@@ -60,18 +60,24 @@ def silu(x: np.ndarray) -> np.ndarray:
     return x.astype(np.float64) / (1 + np.exp(-x.astype(np.float64)))
 
 
+def swiglu_oai(gate: np.ndarray, up: np.ndarray) -> np.ndarray:
+    gate = np.minimum(gate, 7).astype(np.float64)
+    return silu(1.702 * gate) / 1.702 * (np.clip(up, -7, 7).astype(np.float64) + 1)
+
+
 @pytest.mark.parametrize("n", TOKENS)
 @pytest.mark.parametrize("kind", [Type.F32, Type.Q4_0, Type.Q8_0, Type.Q6_K], ids=lambda t: t.name)
 def test_activations_are_those_of_the_plain_products(kind: Type, n: int) -> None:
     up, gate = matrix("up", kind, ROWS), matrix("gate", kind, ROWS)
     bias = vector("bias", rng().standard_normal(ROWS).astype(np.float32))
-    x = 2 * rng().standard_normal((n, K)).astype(np.float32)
+    x = 4 * rng().standard_normal((n, K)).astype(np.float32)
     (w_up,) = product(ops.Linear([up], [bias]), x, ROWS)
     (w_gate,) = product(ops.Linear([gate]), x, ROWS)
     for epilogue, want in (
         (ops.GELU, gelu(w_up)),
         (ops.GEGLU, gelu(w_gate) * w_up),
         (ops.SWIGLU, silu(w_gate) * w_up),
+        (ops.SWIGLU_OAI, swiglu_oai(w_gate, w_up)),
     ):
         alone = epilogue == ops.GELU
         op = ops.Linear(
@@ -127,6 +133,12 @@ def test_residuals_are_normalised_scaled_and_added(n: int) -> None:
         x.array[:], y.array[:] = x0, y0
         run(ops.Block().residual(ops.Residual(K, norm=norm, scale=0.3), y, x), n)
         np.testing.assert_allclose(x.array, x0 + 0.3 * normal, rtol=0, atol=2e-6)
+        gate = ops.Buffer(n, 1)
+        gate.array[:] = 3 * rng().standard_normal((n, 1))
+        x.array[:], y.array[:] = x0, y0
+        run(ops.Block().residual(ops.Residual(K, norm=norm, scale=0.3), y, x, gate), n)
+        share = 0.3 / (1 + np.exp(-gate.array.astype(np.float64)))
+        np.testing.assert_allclose(x.array, x0 + share * normal, rtol=0, atol=2e-6)
 
 
 def test_operands_that_make_no_sense_are_refused() -> None:
@@ -153,8 +165,17 @@ DIM, N_KV, GROUP = 32, 2, 2
 class Attention:
     """A layer's attention over its cache, for one sequence, on queries, keys and values."""
 
-    def __init__(self, n: int, *, n_threads: int = 2, cache: int = ops.F32, **options: Any) -> None:
+    def __init__(
+        self,
+        n: int,
+        *,
+        n_threads: int = 2,
+        cache: int = ops.F32,
+        sinks: np.ndarray | None = None,
+        **options: Any,
+    ) -> None:
         random = rng()
+        self.sinks = sinks
         self.n, self.n_threads = n, n_threads
         self.shape = ops.AttentionShape(
             N_KV * GROUP, N_KV, DIM, DIM, 0, ops.ROPE_NONE, cache, 1, n, DIM**-0.5, **options
@@ -172,7 +193,10 @@ class Attention:
         for buffer, values in ((q, self.q), (k, self.k), (v, self.v)):
             buffer.array[:] = values[begin:end].reshape(n, -1)
         caches = [ffi.cast("void *", cache.ptr) for cache in self.caches]
-        block = ops.Block().attention(ops.Attention(self.shape), (q, k, v), out, tuple(caches))
+        op = ops.Attention(
+            self.shape, sinks=None if self.sinks is None else vector("sinks", self.sinks)
+        )
+        block = ops.Block().attention(op, (q, k, v), out, tuple(caches))
         pos, seq = ffi.new("int32_t[]", list(range(begin, end))), ffi.new("int32_t[]", n)
         run(block, n, self.n_threads, pos=pos, seq=seq)
         return out.array
@@ -185,8 +209,12 @@ class Attention:
             scores = softcap * np.tanh(scores / softcap)
         distance = np.subtract.outer(np.arange(self.n), np.arange(self.n))
         scores[:, (distance < 0) | (distance >= (window or self.n))] = -np.inf
+        if self.sinks is not None:
+            sinks = np.broadcast_to(self.sinks[:, None, None], (*scores.shape[:2], 1))
+            scores = np.concatenate([scores, sinks], axis=-1)
         p = np.exp(scores - scores.max(-1, keepdims=True))
-        return np.einsum("hij,jhd->ihd", p / p.sum(-1, keepdims=True), v).reshape(self.n, -1)
+        p = (p / p.sum(-1, keepdims=True))[:, :, : self.n]
+        return np.einsum("hij,jhd->ihd", p, v).reshape(self.n, -1)
 
 
 @pytest.mark.parametrize(("window", "softcap"), [(0, 1.5), (1, 0.0), (16, 0.0), (70, 2.0)])
@@ -194,6 +222,17 @@ def test_attention_sees_its_window_and_caps_scores(window: int, softcap: float) 
     attention = Attention(200, window=window, softcap=softcap)
     got = attention.run(0, 200)
     np.testing.assert_allclose(got, attention.want(window, softcap), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("window", [0, 30])
+def test_sinks_take_their_share_of_the_softmax(window: int) -> None:
+    sinks = np.array([0.5, 90, -90, 3], np.float32)  # beyond all scores, far below, and between
+    attention = Attention(100, window=window, sinks=sinks)
+    want = attention.want(window)
+    np.testing.assert_allclose(attention.run(0, 99), want[:99], rtol=0, atol=2e-5)
+    np.testing.assert_allclose(attention.run(99, 100), want[99:], rtol=0, atol=2e-5)
+    with pytest.raises(InvalidArgumentError, match="not of the shape"):
+        ops.Attention(attention.shape, sinks=vector("sinks", sinks[:3]))
 
 
 @pytest.mark.parametrize("window", [1, 100, 1024, 1500])

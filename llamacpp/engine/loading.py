@@ -12,7 +12,7 @@ from llamacpp.format import ModelFile
 from llamacpp.memory.limit import memory_budget, parse_size
 from llamacpp.memory.process import process_memory
 from llamacpp.models.config import Config
-from llamacpp.models.layers import Network
+from llamacpp.models.layers import Network, mixtures
 from llamacpp.models.registry import load_network
 from llamacpp.residency import Plan, Window, plan
 from llamacpp.tensors import Tensor, map_tensors
@@ -32,10 +32,11 @@ class Loading:
     Attributes:
         memory_limit: what this process may hold: bytes, or text such as "6G". Weights beyond it
             are read from the file anew for every pass. "auto": what its cgroup and the machine
-            leave; None: no limit.
+            leave; None: no limit. Experts are not counted: the system keeps those that are chosen
+            often in what memory is free.
         prefetch: whether a thread fetches the weights in the order of use: True, as soon as the
             model is open; "auto", from the first session on, unless they are there already; False,
-            they come when touched.
+            they come when touched, as experts do in "auto" as well.
         mlock: whether the system is asked to keep them in memory.
         use_mmap: False: read the file into private memory when it is opened, for network file
             systems and files that others write to. There is no limit then.
@@ -79,15 +80,12 @@ def load_within(file: ModelFile, loading: Loading) -> tuple[Network, Plan]:
     """
     tensors = map_tensors(file)
     network = load_network(file, tensors)
-    layers = [linear for linear in network.products() if linear is not network.output]
-    matrices = [t for linear in layers for t in linear.tensors if len(t.shape) == 2]
+    apart = {tensor.name for experts in mixtures(network) for tensor in experts.chosen}
+    layers = [product for product in network.products() if product is not network.output]
+    matrices = [t for p in layers for t in p.tensors if len(t.shape) == 2 and t.name not in apart]
     embedding = "token_embd.weight"  # of which a pass reads a few rows
-    of_layers = {tensor.name for tensor in matrices}
-    always = [
-        tensor
-        for tensor in network.weights.values()
-        if tensor.name not in of_layers and tensor.name != embedding
-    ]
+    others = {embedding, *apart, *(tensor.name for tensor in matrices)}
+    always = [tensor for tensor in network.weights.values() if tensor.name not in others]
     if tensors[embedding] in network.output.tensors:
         always.append(tensors[embedding])
     limit = loading.limit()
@@ -104,11 +102,11 @@ def load_within(file: ModelFile, loading: Loading) -> tuple[Network, Plan]:
     return network, chosen
 
 
-def mapped_in_order(network: Network) -> list[Tensor]:
-    """The weights that are used in the mapping, in the order of use."""
-    passing = network.window.tensors if network.window else {}
-    ordered = [t for linear in network.products() for t in linear.tensors]
-    return [tensor for tensor in ordered if tensor.name not in passing]
+def mapped_in_order(network: Network, *, experts: bool = False) -> list[Tensor]:
+    """The weights that are used in the mapping, in the order of use; of experts, if asked for."""
+    apart = {t for e in mixtures(network) for t in e.chosen} if not experts else set()
+    apart |= set(network.window.tensors.values()) if network.window else set()
+    return [t for product in network.products() for t in product.tensors if t not in apart]
 
 
 def _session(config: Config, n_ctx: int | None) -> int:
@@ -117,6 +115,7 @@ def _session(config: Config, n_ctx: int | None) -> int:
     head = ops.cache_bytes(ops.F16, (config.head_dim_k, config.head_dim_v), n_pos)
     cache = config.n_layer * config.n_kv_head * sum(head)
     widths = 3 * config.n_embd + 2 * config.n_ff + 2 * config.n_head * config.head_dim_k
+    widths += config.n_expert + 2 * config.n_expert_used * (config.n_ff_expert or config.n_ff)
     return cache + min(n_pos, SWEEP_TOKENS) * 4 * widths + ROOM
 
 

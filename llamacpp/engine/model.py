@@ -193,7 +193,9 @@ class Model:
     def fetch_ahead(self) -> None:
         """Let a thread bring the mapped weights into memory in the order of use, once."""
         if self._prefetch is None:
-            self._prefetch = Prefetch(mapped_in_order(self.network), lock=self._loading.mlock)
+            lock, at_once = self._loading.mlock, self._loading.prefetch is True
+            tensors = mapped_in_order(self.network, experts=lock or at_once)
+            self._prefetch = Prefetch(tensors, lock=lock)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle path and options, never weights: who unpickles it opens the file again."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from llamacpp.engine import Model
 from llamacpp.engine.context import Context
 from llamacpp.models.cache import KVCache
+from llamacpp.models.layers import mixtures
 from llamacpp.tensors import Tensor
 
 __all__ = [
@@ -19,9 +20,17 @@ POSITIONS = "position_embd.weight"
 
 
 def token_weights(model: Model) -> list[Tensor]:
-    """The tensors that every token reads as a whole: all, but embeddings that are no output."""
+    """What a token reads: all tensors, but embeddings that are no output.
+
+    Of a mixture of experts the first so many as a token is given to: any would do to count them.
+    """
+    shares = {tensor.name: e.n_used for e in mixtures(model.network) for tensor in e.chosen}
     rows = _looked_up(model)
-    return [tensor for name, tensor in model.weights.items() if name not in rows]
+    return [
+        tensor.part(0, shares[name]) if name in shares else tensor
+        for name, tensor in model.weights.items()
+        if name not in rows
+    ]
 
 
 def _looked_up(model: Model) -> list[str]:

@@ -17,7 +17,7 @@ from llamacpp.models.rope import Rope
 from llamacpp.residency import Window, fetch
 from llamacpp.tensors import Tensor
 
-__all__ = ["Batch", "Embedding", "Network", "Part", "Workspace"]
+__all__ = ["Batch", "Embedding", "Network", "Part", "Workspace", "mixtures"]
 
 
 class Batch(NamedTuple):
@@ -123,6 +123,11 @@ class Network(Protocol):
     window: Window | None  # that some of the weights pass through
 
 
+def mixtures(network: Network) -> Iterator[ops.Experts]:
+    """The mixtures of experts, of whose weights a token reads a part."""
+    return (product for product in network.products() if isinstance(product, ops.Experts))
+
+
 @dataclass
 class Workspace:
     """A session's own memory: its KV cache and the activations of up to `n_batch` tokens."""
@@ -158,8 +163,9 @@ class Workspace:
             [sum(tensor in passing for tensor in tensors) for tensors in block.tensors]
             for block in self.blocks
         ]
+        apart = {tensor for experts in mixtures(network) for tensor in experts.chosen}
         self._kept = [  # and those that have to be brought into memory once
-            [[t for t in tensors if t not in passing] for tensors in block.tensors]
+            [[t for t in tensors if t not in passing | apart] for tensors in block.tensors]
             for block in self.blocks
         ]
 

@@ -149,12 +149,10 @@ class LayerWeights:
             options: what else `ops.Experts` asks for.
         """
         shapes = {"gate": (n_embd, n_ff), "up": (n_embd, n_ff), "down": (n_ff, n_embd)}
-        matrices = {
-            name: self.get(f"ffn_{name}_exps.weight", *shape, n_expert)
-            for name, shape in shapes.items()
-        }
+        gate, up, down = (
+            self.get(f"ffn_{name}_exps.weight", *shape, n_expert) for name, shape in shapes.items()
+        )
         biases = [
-            self.find(f"ffn_{name}_exps.bias", shape[1], n_expert)
-            for name, shape in shapes.items()
+            self.find(f"ffn_{name}_exps.bias", shape[1], n_expert) for name, shape in shapes.items()
         ]
-        return ops.Experts(**matrices, biases=biases, **options)
+        return ops.Experts(gate, up, down, biases, **options)

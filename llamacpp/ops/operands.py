@@ -164,10 +164,11 @@ class Linear:
 
 
 class Experts:
-    """A mixture of experts (Shazeer et al. 2017): ``x += sum of w_e (D_e f(G_e x', U_e x') + b_e)``.
+    """A mixture of experts: ``x += sum of w_e (D_e f(G_e x', U_e x') + b_e)``.
 
-    x' is norm(x), the e are the `n_used` experts with the largest of the token's logits, and the
-    w_e their softmax. Only their weights are read.
+    Shazeer et al. 2017, "Outrageously Large Neural Networks". x' is norm(x), the e are the `n_used`
+    experts with the largest of the token's logits, and the w_e their softmax. Only their weights
+    are read.
 
     Args:
         gate: the G_e (n_embd, n_ff, n_expert).
@@ -179,6 +180,10 @@ class Experts:
         n_used: experts that a token is given to.
         weights_norm: whether the w_e are divided by their sum.
         weights_scale: a factor of the w_e.
+
+    Attributes:
+        tensors: of the file, that it reads: matrices first.
+        chosen: those of them of which a token reads its experts' part, a slice of the last axis.
     """
 
     def __init__(
@@ -194,8 +199,8 @@ class Experts:
         weights_norm: bool = True,
         weights_scale: float = 1.0,
     ) -> None:
-        self.tensors = _whole([gate, up, down, *biases, *(norm.tensors if norm else [])])
-        self.norm = norm
+        self.chosen = _whole([gate, up, down, *biases])
+        self.tensors = [*self.chosen, *(norm.tensors if norm else [])]
         self._matrices = gate, up, down
         self.n_embd, self.n_ff, self.n_expert = gate.shape
         self.n_used = n_used
@@ -229,7 +234,7 @@ class Experts:
     @property
     def nbytes_per_token(self) -> int:
         """Bytes of weights that a token reads."""
-        chosen = sum(t.nbytes for t in self.tensors if t.shape[-1] == self.n_expert)
+        chosen = sum(tensor.nbytes for tensor in self.chosen)
         others = sum(tensor.nbytes for tensor in self.tensors) - chosen
         return chosen // self.n_expert * self.n_used + others
 

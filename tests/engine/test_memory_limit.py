@@ -77,6 +77,19 @@ def test_fused_matrices_pass_the_window_as_one(tmp_path: Path, small: None) -> N
         assert whole.copied_weight_bytes == 0
 
 
+def test_experts_stay_where_they_are_mapped(tmp_path: Path, small: None) -> None:
+    path = write_random_model(tmp_path / "m.gguf", Type.Q4_0, n_layer=6, experts=(5, 2))
+    with Model.open(path, memory_limit=None) as whole:
+        everything = sum(tensor.nbytes for tensor in whole.weights.values())
+        assert whole.plan.kept_bytes < everything / 3  # others count: attention, routers, norms
+        with Model.open(path, memory_limit=share_of(path, 0.3)) as model:
+            assert len(model.plan.streamed) > 6
+            assert not any("exps" in tensor.name for tensor in model.plan.streamed)
+            got, want = model.session(), whole.session()
+            for piece in (TOKENS, [3], [4]):
+                np.testing.assert_array_equal(got.eval(piece, "all"), want.eval(piece, "all"))
+
+
 def test_the_window_is_all_that_is_copied(limited: Model) -> None:
     window = limited.network.window
     assert window is not None
@@ -197,7 +210,11 @@ def test_progress_can_end_the_opening(path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{"prefetch": True}, {"prefetch": False}, {"mlock": True}])
-def test_how_weights_come_changes_no_result(path: Path, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("experts", [None, (4, 2)])
+def test_how_weights_come_changes_no_result(
+    tmp_path: Path, options: dict[str, Any], experts: tuple[int, int] | None
+) -> None:
+    path = write_random_model(tmp_path / "m.gguf", Type.Q4_0, experts=experts)
     with Model.open(path) as plain, Model.open(path, **options) as other:
         np.testing.assert_array_equal(plain.session().eval(TOKENS), other.session().eval(TOKENS))
 

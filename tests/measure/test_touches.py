@@ -12,10 +12,12 @@ from gguf import GGMLQuantizationType as Type
 from llamacpp import ContextOverflowError, Model
 from llamacpp.measure.touches import observe
 from llamacpp.measure.work import weight_bytes_per_token
+from llamacpp.models.layers import mixtures
 from tests.random_models import write_random_model
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 EMBEDDING = "token_embd.weight"
+PAGE = 4096
 
 
 def test_faults_are_counted_in_a_plain_run(model: Model) -> None:
@@ -72,3 +74,20 @@ def test_after_the_first_pass_there_are_hardly_faults_though_all_is_read(model: 
 def test_what_does_not_fit_is_refused(model: Model) -> None:
     with pytest.raises(ContextOverflowError):
         observe(model, [5, 6, 7], 2, n_ctx=4)
+
+
+def test_only_the_chosen_experts_are_touched(tmp_path: Path) -> None:
+    n_expert, n_used = 8, 2
+    path = write_random_model(tmp_path / "m.gguf", Type.F32, experts=(n_expert, n_used))
+    with Model.open(path, n_threads=2, prefetch=False) as model:
+        seen = observe(model, list(range(40)), 3, trace=True)
+        mixed = [tensor for e in mixtures(model.network) for tensor in e.chosen]
+        assert len(mixed) == 3 * model.config.n_layer
+        prompt, *tokens = (step.touched or {} for step in seen.steps)
+        for tensor in mixed:
+            expert = tensor.nbytes // n_expert
+            assert n_used * expert < prompt[tensor.name] <= tensor.nbytes
+            for token in tokens:  # whole pages, of which an expert may share its first and last
+                assert n_used * expert <= token[tensor.name] <= n_used * (expert + 2 * PAGE)
+        others = set(model.weights) - {EMBEDDING} - {tensor.name for tensor in mixed}
+        assert all(token[name] == model.weights[name].nbytes for token in tokens for name in others)

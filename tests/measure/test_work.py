@@ -38,6 +38,22 @@ def test_what_a_token_costs(tmp_path: Path, kind: Type, tied: bool, extra: bool)
         assert operations_per_token(model, rows=1 / 512) == 2 * products + 2 * output / 512
 
 
+@pytest.mark.parametrize("kind", [Type.F32, Type.Q4_0])
+def test_of_experts_those_count_that_a_token_is_given_to(tmp_path: Path, kind: Type) -> None:
+    path = write_random_model(tmp_path / "m.gguf", kind, n_vocab=N_VOCAB, experts=(6, 2))
+    tensors = gguf.GGUFReader(path).tensors
+    nbytes = products = 0.0
+    for t in tensors:
+        share = 2 / 6 if "_exps" in t.name else 1
+        rows = N_VOCAB if t.name == "token_embd.weight" else 1
+        nbytes += share * int(t.n_bytes) / rows
+        if len(t.shape) > 1 and rows == 1:
+            products += share * int(t.n_elements)
+    with Model.open(path) as model:
+        assert weight_bytes_per_token(model) == round(nbytes)
+        assert operations_per_token(model) == round(2 * products)
+
+
 @pytest.mark.parametrize(("cache_type", "bits"), [("f32", 32), ("f16", 16), ("q8_0", 8.5)])
 def test_keys_and_values_of_a_depth(tmp_path: Path, cache_type: str, bits: float) -> None:
     path = write_random_model(
