@@ -40,7 +40,7 @@ def make(kind: str, options: Mapping[str, Any], seed: int = 0) -> Any:
             elif "embed" in name or "wte" in name or "wpe" in name:
                 p.copy_(noise)
             else:
-                fan_in = p.shape[0] if kind == "GPT2" else p.shape[1]
+                fan_in = p.shape[{"GPT2": 0, "GptOss": 1}.get(kind, -1)]
                 adds = any(part in name for part in ("o_proj", "down_proj", "c_proj"))
                 p.copy_(noise * (gain if adds else 1.0) / math.sqrt(fan_in))
             p.copy_(p.float().double())  # what the file holds
@@ -64,3 +64,8 @@ def write(path: Path, network: Any) -> Path:
     folder = save(path.with_suffix(""), network)
     convert_hf(folder, path, type="f32", vocabulary=False)
     return path
+
+
+def config_names(kind: str) -> set[str]:
+    """The options that a configuration of the transformers library has."""
+    return set(getattr(transformers, f"{kind}Config")().to_dict()) | {"head_dim"}

@@ -21,6 +21,7 @@ from llamacpp.errors import FormatError, ModelFileError, UnsupportedError
 __all__ = ["Checkpoint", "Stored", "open_checkpoint", "read_json", "read_list"]
 
 Float32 = npt.NDArray[np.float32]
+UInt8 = npt.NDArray[np.uint8]
 
 MAX_HEADER = 100 << 20  # bytes, as the format has it
 PIECE = 16 << 20  # bytes of float32 at a time
@@ -40,6 +41,10 @@ class Checkpoint(Protocol):
 
     def rows(self, name: str, start: int, stop: int) -> Float32:
         """Some rows, along the first axis, as float32."""
+        ...
+
+    def codes(self, name: str, start: int, stop: int) -> UInt8:
+        """The same of a tensor of bytes, as they are."""
         ...
 
 
@@ -115,7 +120,9 @@ class _Place(NamedTuple):
     offset: int
 
 
-_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}  # of what is a number by itself
+_CODES = "U8"  # what is not: half of two of MXFP4's numbers, or a scale
+_STORED = {**_SIZES, _CODES: 1}
 
 
 class _Safetensors:
@@ -149,8 +156,8 @@ class _Safetensors:
         begin, end = (int(n) for n in entry["data_offsets"])
         if name in self.tensors:
             raise FormatError(f"{path}: tensor {name!r} is there twice")
-        if dtype in _SIZES and (
-            min(shape, default=1) < 0 or math.prod(shape) * _SIZES[dtype] != end - begin
+        if dtype in _STORED and (
+            min(shape, default=1) < 0 or math.prod(shape) * _STORED[dtype] != end - begin
         ):
             raise FormatError(f"{path}: tensor {name!r} has not the size of its shape")
         if not 0 <= begin <= end <= size - data:
@@ -161,9 +168,19 @@ class _Safetensors:
     def rows(self, name: str, start: int, stop: int) -> Float32:
         dtype, shape = self.tensors[name]
         if dtype not in _SIZES:
-            raise UnsupportedError(f"tensor {name!r} is stored as {dtype}, which is not supported")
+            raise _unsupported(name, dtype)
+        return _as_float32(self._read(name, start, stop), dtype).reshape(-1, *shape[1:])
+
+    def codes(self, name: str, start: int, stop: int) -> UInt8:
+        dtype, shape = self.tensors[name]
+        if dtype != _CODES:
+            raise _unsupported(name, dtype)
+        return np.frombuffer(self._read(name, start, stop), np.uint8).reshape(-1, *shape[1:])
+
+    def _read(self, name: str, start: int, stop: int) -> bytes:
+        dtype, shape = self.tensors[name]
         path, offset = self._places[name]
-        row = math.prod(shape[1:]) * _SIZES[dtype]
+        row = math.prod(shape[1:]) * _STORED[dtype]
         count = (stop - start) * row
         try:
             with path.open("rb") as file:
@@ -173,7 +190,11 @@ class _Safetensors:
             raise ModelFileError(f"{path}: cannot read: {error.strerror}") from error
         if len(data) != count:
             raise ModelFileError(f"{path}: became shorter while it was read")
-        return _as_float32(data, dtype).reshape(stop - start, *shape[1:])
+        return data
+
+
+def _unsupported(name: str, dtype: str) -> UnsupportedError:
+    return UnsupportedError(f"tensor {name!r} is stored as {dtype}, which is not supported here")
 
 
 def _as_float32(data: bytes, dtype: str) -> Float32:
@@ -208,4 +229,10 @@ class _PyTorch:
 
     def rows(self, name: str, start: int, stop: int) -> Float32:
         found: Float32 = self._data[name][start:stop].to(self._torch.float32).numpy()
+        return found
+
+    def codes(self, name: str, start: int, stop: int) -> UInt8:
+        if self._data[name].dtype != self._torch.uint8:
+            raise _unsupported(name, str(self._data[name].dtype))
+        found: UInt8 = self._data[name][start:stop].numpy()
         return found

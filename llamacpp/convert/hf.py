@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llamacpp.convert.checkpoint import Checkpoint, open_checkpoint, read_json
+from llamacpp.convert.experts import ExpertsWeight
 from llamacpp.convert.metadata import ARCHITECTURES, Architecture, hyperparameters, rope_tables
 from llamacpp.convert.names import Weight, weights_of
 from llamacpp.convert.pooling import pooling
@@ -30,8 +31,8 @@ TYPES = {
     "bf16": GGMLType.BF16,
     "q8_0": GGMLType.Q8_0,
 }
+_IN_F32 = ("position_embd.weight", "token_types.weight", "ffn_gate_inp.weight", ".bias")
 _QUANTIZATION_VERSION = 2  # of the block layouts, which have not changed since
-_NEVER_SMALLER = ("position_embd.weight", "token_types.weight")
 _FILE_TYPES = {name: number for number, name in FILE_TYPES.items()}
 
 Float32 = npt.NDArray[np.float32]
@@ -55,8 +56,9 @@ def convert_hf(
     Args:
         source: the folder: config.json, weights (safetensors, or PyTorch's), the tokenizer.
         target: the GGUF file to write.
-        type: of matrices: "f32", "f16", "bf16" or "q8_0". Vectors stay F32; matrices whose rows
-            are no multiple of 32 become F16 instead of Q8_0.
+        type: of matrices: "f32", "f16", "bf16" or "q8_0". Vectors stay F32, and what chooses
+            experts; matrices whose rows are no multiple of 32 become F16 instead of Q8_0; what is
+            MXFP4 stays so.
         overwrite: replace the target if it exists.
         vocabulary: whether the tokenizer is taken along; without, the model works on token ids.
         pre: the pre-tokenizer's name in GGUF, for a tokenizer.json that is not recognised.
@@ -94,7 +96,7 @@ def convert_hf(
 def _write(
     writer: GGUFWriter,
     checkpoint: Checkpoint,
-    weights: list[Weight],
+    weights: list[Weight | ExpertsWeight],
     tables: dict[str, array[float]],
     kind: GGMLType,
     progress: Callable[[int, int], object],
@@ -107,11 +109,13 @@ def _write(
         writer.write_tensor(name, values.tobytes())
     done, total = 0, sum(math.prod(weight.shape) for weight in weights)
 
-    def encoded(weight: Weight) -> Iterator[bytes]:
+    def encoded(weight: Weight | ExpertsWeight) -> Iterator[bytes]:
         nonlocal done
+        stored = _stored_as(weight, kind)
         for rows in weight.rows(checkpoint):
-            yield _encode(weight.name, rows, _stored_as(weight, kind))
-            done += rows.size
+            data = _encode(weight.name, rows, stored)
+            yield data
+            done += len(data) // stored.block.nbytes * stored.block.length
             progress(done, total)
 
     for weight in weights:
@@ -135,15 +139,19 @@ def _configuration(folder: Path) -> tuple[dict[str, Any], Architecture]:
     return {**kind.defaults, **{k: v for k, v in config.items() if v is not None}}, kind
 
 
-def _stored_as(weight: Weight, kind: GGMLType) -> GGMLType:
-    if len(weight.shape) != 2 or weight.name in _NEVER_SMALLER:
+def _stored_as(weight: Weight | ExpertsWeight, kind: GGMLType) -> GGMLType:
+    if isinstance(weight, ExpertsWeight) and weight.scales is not None:
+        return GGMLType.MXFP4
+    if len(weight.shape) == 1 or weight.name.endswith(_IN_F32):
         return GGMLType.F32
-    if weight.shape[1] % kind.block.length:
+    if weight.shape[-1] % kind.block.length:
         return GGMLType.F16
     return kind
 
 
-def _encode(name: str, values: Float32, kind: GGMLType) -> bytes:
+def _encode(name: str, values: npt.NDArray[Any], kind: GGMLType) -> bytes:
+    if kind is GGMLType.MXFP4:  # blocks already
+        return values.tobytes()
     if kind is GGMLType.F32:
         return np.ascontiguousarray(values, dtype="<f4").tobytes()
     if kind is GGMLType.BF16:

@@ -25,6 +25,8 @@ class Architecture(NamedTuple):
         one_in_norms: whether norms multiply by 1 + weight.
         encoder: whether it gives embeddings and no text.
         period: of layers with a window and, as the last, without, where nothing tells; 0: all have.
+        expert_counts: the names that a configuration has for the number of experts, if it has any.
+        weights_norm: whether the weights of experts sum to 1 where GGUF does not tell.
         defaults: of a configuration, for files that leave them out.
     """
 
@@ -34,9 +36,12 @@ class Architecture(NamedTuple):
     one_in_norms: bool = False
     encoder: bool = False
     period: int = 0
+    expert_counts: tuple[str, ...] = ()
+    weights_norm: bool = True
     defaults: Json = {}  # noqa: RUF012 - never written to
 
 
+_EXPERTS = ("num_local_experts", "num_experts")
 _GEMMA3 = Architecture(
     "gemma3", tied=True, one_in_norms=True, period=6,
     defaults={"head_dim": 256, "query_pre_attn_scalar": 256, "sliding_window": 4096,
@@ -54,8 +59,16 @@ _NOMIC_BERT = Architecture("nomic-bert", encoder=True)
 ARCHITECTURES = {
     "LlamaForCausalLM": Architecture("llama", adjacent=True),
     "MistralForCausalLM": Architecture("llama", adjacent=True),
+    "MixtralForCausalLM": Architecture("llama", adjacent=True, expert_counts=_EXPERTS),
     "Qwen2ForCausalLM": Architecture("qwen2"),
     "Qwen3ForCausalLM": Architecture("qwen3"),
+    "Qwen2MoeForCausalLM": Architecture(
+        "qwen2moe", expert_counts=_EXPERTS, weights_norm=False, defaults={"norm_topk_prob": False}
+    ),
+    "Qwen3MoeForCausalLM": Architecture(
+        "qwen3moe", expert_counts=_EXPERTS, defaults={"norm_topk_prob": False}
+    ),
+    "GptOssForCausalLM": Architecture("gpt-oss", period=2, expert_counts=_EXPERTS),
     "GemmaForCausalLM": Architecture("gemma", tied=True, one_in_norms=True),
     "Gemma2ForCausalLM": Architecture(
         "gemma2", tied=True, one_in_norms=True, period=2, defaults=_GEMMA2
@@ -126,9 +139,30 @@ def hyperparameters(c: Json, kind: Architecture) -> dict[str, Value]:
     if kind.encoder:
         found["attention.causal"] = False
     if kind.name not in ("gpt2", "bert"):
-        found |= _rope(c, head_dim)
+        found |= _rope(c, head_dim, truncate=kind.name != "gpt-oss")
+    if kind.expert_counts:
+        found |= _experts(c, kind)
     _check(c, kind)
     return found | _window(c, kind)
+
+
+def _experts(c: Json, kind: Architecture) -> dict[str, Value]:
+    """What there is to say of a mixture of experts, which all layers must have."""
+    if c.get("decoder_sparse_step", 1) != 1 or c.get("mlp_only_layers"):
+        raise UnsupportedError("config.json: some layers have no experts, which is not supported")
+    found: dict[str, Value] = {
+        "expert_count": _integer(c, *kind.expert_counts),
+        "expert_used_count": _integer(c, "num_experts_per_tok", "experts_per_token"),
+    }
+    width = "intermediate_size" if kind.name == "gpt-oss" else "moe_intermediate_size"
+    if kind.name != "llama":
+        found["expert_feed_forward_length"] = _integer(c, width)
+    if kind.name == "qwen2moe":
+        shared = _integer(c, "shared_expert_intermediate_size")
+        found["expert_shared_feed_forward_length"] = shared
+    if c.get("norm_topk_prob", kind.weights_norm) != kind.weights_norm:
+        found["expert_weights_norm"] = not kind.weights_norm
+    return found
 
 
 def rope_tables(c: Json) -> dict[str, array[float]]:
@@ -177,7 +211,7 @@ def _rope_parameters(c: Json) -> dict[str, Any]:
     return found
 
 
-def _rope(c: Json, head_dim: int) -> dict[str, Value]:
+def _rope(c: Json, head_dim: int, *, truncate: bool) -> dict[str, Value]:
     rope = _rope_parameters(c)
     local = (c.get("rope_parameters") or {}).get("sliding_attention", {})
     found: dict[str, Value] = {
@@ -194,6 +228,10 @@ def _rope(c: Json, head_dim: int) -> dict[str, Value]:
     if kind in ("yarn", "longrope", "su"):
         found["rope.scaling.original_context_length"] = _checked("original context", original)
     if kind == "yarn":
+        if rope.get("truncate", True) != truncate:
+            raise UnsupportedError(
+                f"config.json: YaRN with truncate {not truncate} is not supported in this model"
+            )
         for name in ("beta_fast", "beta_slow"):
             if rope.get(name) is not None:
                 found[f"rope.scaling.yarn_{name}"] = _number(name, rope[name])
@@ -244,6 +282,8 @@ def _check(c: Json, kind: Architecture) -> None:
         c.get("scale_attn_by_inverse_layer_idx") or not c.get("scale_attn_weights", True)
     ):
         raise UnsupportedError("config.json: this scale of GPT-2's attention is not supported")
+    if c.get("swiglu_alpha", 1.702) != 1.702 or c.get("swiglu_limit", 7.0) != 7.0:
+        raise UnsupportedError("config.json: this swiglu_alpha or swiglu_limit is not supported")
     if kind.encoder:
         _check_encoder(c)
     known = {

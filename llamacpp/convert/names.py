@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llamacpp.convert.checkpoint import Checkpoint, pieces
+from llamacpp.convert.experts import ExpertsWeight, experts_of, is_of_experts
 from llamacpp.convert.metadata import Architecture
 from llamacpp.errors import FormatError
 
@@ -25,6 +26,7 @@ _LAYER = {
     "self_attn.q_norm": "attn_q_norm",
     "self_attn.k_norm": "attn_k_norm",
     "self_attn.qkv_proj": "attn_qkv",
+    "self_attn": "attn_sinks",  # whose name in the layer is just sinks
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
@@ -33,6 +35,13 @@ _LAYER = {
     "post_attention_layernorm": "ffn_norm",
     "pre_feedforward_layernorm": "ffn_norm",
     "post_feedforward_layernorm": "post_ffw_norm",
+    "block_sparse_moe.gate": "ffn_gate_inp",
+    "mlp.gate": "ffn_gate_inp",
+    "mlp.router": "ffn_gate_inp",
+    "mlp.shared_expert_gate": "ffn_gate_inp_shexp",
+    "mlp.shared_expert.gate_proj": "ffn_gate_shexp",
+    "mlp.shared_expert.up_proj": "ffn_up_shexp",
+    "mlp.shared_expert.down_proj": "ffn_down_shexp",
     "mlp.c_fc": "ffn_up",
     "mlp.c_proj": "ffn_down",
     "attn.c_attn": "attn_qkv",
@@ -71,7 +80,8 @@ _OTHER = {
     "emb_ln": "token_embd_norm",
 }
 _SUFFIXES = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
-_NORMS_AFTER = {"gemma2", "gemma3", "olmo2"}  # whose post_attention_layernorm is just that
+_NORMS_AFTER = {"gemma2", "gemma3", "olmo2", "gpt-oss"}  # post_attention_layernorm is called so
+_EXPERTS = ("ffn_gate_exps", "ffn_up_exps", "ffn_down_exps")
 _PREFIXES = (
     *("model.language_model.", "language_model.model.", "model.", "transformer."),
     *("bert.", "nomic_bert."),
@@ -118,21 +128,26 @@ class Weight(NamedTuple):
         yield np.ascontiguousarray(whole)
 
 
-def weights_of(checkpoint: Checkpoint, c: Mapping[str, Any], kind: Architecture) -> list[Weight]:
+def weights_of(
+    checkpoint: Checkpoint, c: Mapping[str, Any], kind: Architecture
+) -> list[Weight | ExpertsWeight]:
     """All tensors, in an order in which a pass needs them.
 
     Raises:
         FormatError: a tensor has a name that this architecture does not know.
     """
-    found: dict[str, Weight] = {}
-    for source, stored in checkpoint.tensors.items():
-        if _IGNORED.fullmatch(source):
-            continue
-        weight = _weight(source, stored.shape, c, kind)
+    found: dict[str, Weight | ExpertsWeight] = {}
+    weights: list[Weight | ExpertsWeight] = [
+        _weight(source, stored.shape, c, kind)
+        for source, stored in checkpoint.tensors.items()
+        if not (_IGNORED.fullmatch(source) or is_of_experts(source, kind))
+    ]
+    for weight in [*weights, *experts_of(checkpoint, c, kind)]:
         if weight.name == "output.weight" and c.get("tie_word_embeddings", kind.tied):
             continue
         if weight.name in found:
-            raise FormatError(f"tensors {found[weight.name].source!r} and {source!r} are the same")
+            both = f"{found[weight.name].source!r} and {weight.source!r}"
+            raise FormatError(f"tensors {both} are the same")
         found[weight.name] = weight
     if "token_embd.weight" not in found:
         raise FormatError("the model has no embedding: embed_tokens or wte is missing")
@@ -150,7 +165,7 @@ def _weight(
     match = re.fullmatch(r"(?:layers|h|encoder\.layers?)\.(\d+)\.(.+)", stem)
     theirs = match[2] if match else stem.rpartition(".")[2]
     ours = (_LAYER if match else _OTHER).get(theirs)
-    suffix = _SUFFIXES.get(suffix, "")
+    suffix = ({"sinks": "weight"} if ours == "attn_sinks" else _SUFFIXES).get(suffix, "")
     if ours is None or not suffix:
         raise FormatError(f"tensor {source!r} is of no part that {kind.name} has here")
     if theirs == "post_attention_layernorm" and kind.name in _NORMS_AFTER:
@@ -163,6 +178,8 @@ def _weight(
         heads = int(c[key])
         if shape[0] % (2 * heads):
             raise FormatError(f"tensor {source!r}: {shape[0]} rows are not those of {heads} heads")
+    if ours == "ffn_gate_inp_shexp":
+        shape = shape[1:]  # one row, a vector in GGUF
     return Weight(
         name=f"blk.{match[1]}.{ours}.{suffix}" if match else f"{ours}.{suffix}",
         source=source,
@@ -180,5 +197,5 @@ def _place(name: str) -> tuple[int, int, int]:
         stem = name.split(".")[0]
         return 0 if stem in first else 2, order.index(stem), 0
     _, layer, stem = name.split(".")[:3]
-    steps = [*dict.fromkeys(_LAYER.values()), "post_attention_norm"]
+    steps = [*dict.fromkeys(_LAYER.values()), *_EXPERTS, "post_attention_norm"]
     return 1, int(layer), steps.index(stem)

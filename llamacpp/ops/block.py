@@ -108,3 +108,8 @@ class Block:
         """The prepared call of op `index`, with its input `x`; None if it is no `Linear`."""
         step = self._struct[index]
         return step.linear if step.kind == lib.LK_STEP_LINEAR else None
+
+    def experts_step(self, index: int) -> Any:
+        """As `linear_step`, of `Experts`."""
+        step = self._struct[index]
+        return step.experts if step.kind == lib.LK_STEP_EXPERTS else None

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llamacpp import ops
-from llamacpp._native import ffi, lib
+from llamacpp._native import check, ffi, lib
 from llamacpp.engine import Model
 from llamacpp.errors import InvalidArgumentError
 from llamacpp.models.layers import Batch, Network, Workspace
@@ -18,6 +18,7 @@ from llamacpp.quantize.importance import Importance
 __all__ = ["collect_importance"]
 
 DEFAULT_CHUNK = 512
+Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
 
 
@@ -33,7 +34,8 @@ def collect_importance(
 
     As llama.cpp's `llama-imatrix` does it: the text becomes tokens as a whole, in chunks of n_ctx;
     what is left over at the end is not used; where a text begins with a BOS token, that takes the
-    place of the first of each chunk. The output matrix is left out.
+    place of the first of each chunk. The output matrix is left out. Of a mixture of experts each has
+    sums of its own, over the tokens that it was given.
 
     Args:
         model: of floats, best the one to be quantised.
@@ -68,8 +70,8 @@ def collect_importance(
         session.eval(chunk, logits=None)
         progress((i + 1) * n, n_chunks * n)
     return Importance(
-        {name: total.astype(np.float32)[None] for name, total in sums.totals.items()},
-        {name: np.array([count], np.float32) for name, count in sums.counts.items()},
+        {name: total.astype(np.float32) for name, total in sums.totals.items()},
+        {name: count.astype(np.float32) for name, count in sums.counts.items()},
         [dataset],
         n_chunks,
         n,
@@ -77,18 +79,24 @@ def collect_importance(
 
 
 class _Sums:
-    """Sums of squares by the name of a weight."""
+    """Sums of squares (matrices, columns) and counts (matrices,) by the name of a weight."""
 
     def __init__(self) -> None:
         self.totals: dict[str, Float64Array] = {}
-        self.counts: dict[str, int] = {}
+        self.counts: dict[str, Float64Array] = {}
 
-    def add(self, names: list[str], x: npt.NDArray[np.float32]) -> None:
-        """Count inputs (tokens, columns) that these weights share."""
-        squares = np.square(x, dtype=np.float64).sum(axis=0)
+    def add(self, names: list[str], x: Float32Array, ends: list[int]) -> None:
+        """Count inputs (rows, columns) that these weights share.
+
+        Rows up to ends[0] are those of the first matrix, up to ends[1] of the second, and so on.
+        """
+        starts = [0, *ends[:-1]]
+        groups = [x[start:end] for start, end in zip(starts, ends, strict=True)]
+        squares = np.stack([np.square(rows, dtype=np.float64).sum(axis=0) for rows in groups])
+        counts = np.array([len(rows) for rows in groups], np.float64)
         for name in names:
             self.totals[name] = self.totals.get(name, 0.0) + squares
-            self.counts[name] = self.counts.get(name, 0) + len(x)
+            self.counts[name] = self.counts.get(name, 0.0) + counts
 
 
 class _Watched:
@@ -126,28 +134,45 @@ class _WatchedBlock(ops.Block):
 
     def run_one(self, index: int, batch: Any, work: ops.Work) -> None:
         """As `Block.run_one`."""
-        step = self._block.linear_step(index)
+        experts = self._block.experts_step(index)
+        if experts is not None:
+            self._run_experts(experts, index, batch.n_tokens, work)
+            return
+        step, n = self._block.linear_step(index), batch.n_tokens
         if step is not None:
             names = [t.name for t in self._block.tensors[index] if len(t.shape) > 1]
-            self._sums.add(names, _input(step, batch.n_tokens))
+            self._sums.add(names, _input(step.x, n, step.op.k, step.op.norm), [n])
         self._block.run_one(index, batch, work)
 
+    def _run_experts(self, step: Any, index: int, n: int, work: ops.Work) -> None:
+        op, seen = step.op, ffi.new("lk_experts_seen *")
+        x = _input(step.x, n, op.n_embd, op.norm).copy()  # the op adds to its input
+        status = lib.lk_experts_run(op, step.logits, step.x, n, work.struct, seen)
+        check(status, self._block.names[index])
+        n_pairs = n * op.n_used
+        ends, tokens = ffi.unpack(seen.ends, op.n_expert), ffi.unpack(seen.tokens, n_pairs)
+        gate, up, down = (tensor.name for tensor in self._block.tensors[index][:3])
+        self._sums.add([gate, up], x[tokens], ends)
+        self._sums.add([down], _rows(seen.hidden, n_pairs, op.n_ff), ends)
 
-def _input(step: Any, n: int) -> npt.NDArray[np.float32]:
-    """What the matrices of a step are multiplied with (n, columns): its buffer, or the norm of it.
+
+def _rows(address: Any, n: int, k: int) -> Float32Array:
+    return np.frombuffer(ffi.buffer(address, 4 * n * k), np.float32).reshape(n, k)
+
+
+def _input(address: Any, n: int, k: int, norm: Any) -> Float32Array:
+    """What the matrices of a step are multiplied with (n, k): its buffer, or the norm of it.
 
     The op applies the norm on its way to 8 bits, and never keeps it: here it is applied again.
     """
-    op = step.op
-    x = np.frombuffer(ffi.buffer(step.x, 4 * n * op.k), np.float32).reshape(n, op.k)
-    norm = op.norm
+    x = _rows(address, n, k)
     if norm.kind == lib.LK_NORM_NONE:
         return x
     y = x.astype(np.float64)
     if norm.kind == lib.LK_NORM_LAYER:
         y -= y.mean(axis=1, keepdims=True)
     y /= np.sqrt(np.square(y).mean(axis=1, keepdims=True) + norm.eps)
-    y *= np.frombuffer(ffi.buffer(norm.weight, 4 * op.k), np.float32)
+    y *= np.frombuffer(ffi.buffer(norm.weight, 4 * k), np.float32)
     if norm.bias:
-        y += np.frombuffer(ffi.buffer(norm.bias, 4 * op.k), np.float32)
+        y += np.frombuffer(ffi.buffer(norm.bias, 4 * k), np.float32)
     return y.astype(np.float32)

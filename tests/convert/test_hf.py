@@ -108,13 +108,30 @@ def test_what_runs_says_what_transformers_says(folder: Path, network: Any, tmp_p
     assert ((got - want) ** 2).sum() / (want**2).sum() < 1e-4
 
 
-def test_llama_cpp_reads_it(tmp_path: Path) -> None:
+MIXTURE = {
+    "head_dim": 16, "num_local_experts": 5, "num_experts": 5, "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32, "shared_expert_intermediate_size": 32, "sliding_window": 8,
+    "experts_implementation": "eager",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("Qwen2", {}),
+        ("Mixtral", MIXTURE),
+        ("Qwen2Moe", MIXTURE),
+        ("Qwen3Moe", MIXTURE | {"norm_topk_prob": True}),
+        ("GptOss", MIXTURE),
+    ],
+)
+def test_llama_cpp_reads_it(kind: str, options: dict[str, Any], tmp_path: Path) -> None:
     python = os.environ.get("LLAMACPP_PEER_PYTHON")
     if not python:
         pytest.skip("LLAMACPP_PEER_PYTHON names no interpreter with llama-cpp-python")
     from tests.convert.test_vocabulary import train_bpe
 
-    network = hf_models.make("Qwen2", {**OPTIONS, "vocab_size": 320})
+    network = hf_models.make(kind, {**OPTIONS, "vocab_size": 320, **options})
     folder = hf_models.save(tmp_path / "model", network)
     train_bpe(folder)
     target = tmp_path / "model.gguf"

@@ -14,6 +14,7 @@ from llamacpp.errors import InvalidArgumentError
 from llamacpp.measure.work import weight_bytes_per_token
 from llamacpp.models.registry import ARCHITECTURES
 from tests.evaluation import ways
+from tests.models.findings import PAGE, Finding, page
 from tests.reference import nmse
 
 pytest.importorskip("torch", reason="pip install 'llamacpp[parity]' for tests of architectures")
@@ -45,6 +46,7 @@ class Case(NamedTuple):
     kind: str
     options: dict[str, Any]
     n_ctx: int | None = None
+    seed: int = 0  # one whose routers are never so undecided that a rounded cache decides
 
 
 def rope(kind: str, base: float = 10000.0, **options: Any) -> dict[str, Any]:
@@ -85,6 +87,13 @@ GRANITE = {
     "logits_scaling": 3.0,
 }  # fmt: skip
 SLIDING = {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 1}
+# The grouped product of transformers is of float32 only.
+MOE = {
+    "experts_implementation": "eager", "num_experts_per_tok": 2, "num_local_experts": 5,
+    "moe_intermediate_size": 40,
+}  # fmt: skip
+SHARED = {"num_experts": 5, "shared_expert_intermediate_size": 56}
+OSS_YARN = {"rope_parameters": {**YARN["rope_parameters"], "truncate": False}}
 
 CASES = {
     "llama": Case("llama", "Llama", HEADS),
@@ -128,12 +137,26 @@ CASES = {
     "starcoder2-window": Case(
         "starcoder2", "Starcoder2", WINDOW | {"tie_word_embeddings": False}
     ),
+    "mixtral": Case("llama", "Mixtral", MOE),
+    "mixtral-window-8": Case("llama", "Mixtral", MOE | WINDOW | TIED | {"num_local_experts": 8}),
+    "qwen2moe": Case("qwen2moe", "Qwen2Moe", MOE | SHARED),
+    "qwen2moe-norm-tied-yarn": Case(
+        "qwen2moe", "Qwen2Moe", MOE | SHARED | TIED | YARN | {"norm_topk_prob": True}, seed=1
+    ),
+    "qwen3moe": Case("qwen3moe", "Qwen3Moe", MOE | HEADS | {"norm_topk_prob": True}),
+    "qwen3moe-raw-tied": Case("qwen3moe", "Qwen3Moe", MOE | TIED | {"num_experts": 9}),
+    "gpt-oss": Case("gpt-oss", "GptOss", MOE | HEADS | WINDOW | OSS_YARN),
+    "gpt-oss-tied": Case(
+        "gpt-oss", "GptOss",
+        MOE | HEADS | TIED | rope("default") | {"sliding_window": 9, "num_hidden_layers": 4},
+    ),
     "gpt2": Case("gpt2", "GPT2", GPT2),
     "gpt2-ff": Case("gpt2", "GPT2", GPT2 | {"n_inner": 72, "tie_word_embeddings": False}),
 }  # fmt: skip
 
 
 class Made(NamedTuple):
+    name: str
     path: Path
     want: np.ndarray  # logits of `tokens`
     tokens: list[int]
@@ -146,19 +169,27 @@ def made(
 ) -> Iterator[Made]:
     case = CASES[request.param]
     options = case.options if case.kind == "GPT2" else BASE | case.options
-    network = hf_models.make(case.kind, options)
+    network = hf_models.make(case.kind, options, case.seed)
     path = tmp_path_factory.mktemp("parity") / f"{request.param}.gguf"
     hf_models.write(path, network)
     tokens = TOKENS[: case.n_ctx]
-    return Made(path, hf_models.logits(network, tokens), tokens, case.n_ctx)
+    return Made(request.param, path, hf_models.logits(network, tokens), tokens, case.n_ctx)
 
 
 @pytest.mark.parametrize("cache", LIMITS)
-def test_logits_match_transformers_in_float64(made: Made, cache: str) -> None:
+def test_logits_match_transformers_in_float64(
+    made: Made, cache: str, findings: dict[str, Finding]
+) -> None:
+    finding = findings.setdefault(CASES[made.name].arch, Finding())
+    if made.name not in finding.configurations:
+        finding.configurations.append(made.name)
+    finding.converts = True  # it is a file, and opens
     with Model.open(made.path, n_threads=2) as model:
-        errors = [nmse(got, made.want) for got in ways(model, cache, made.tokens, made.n_ctx)]
+        found = ways(model, cache, made.tokens, made.n_ctx)
+        errors = {way: nmse(got, made.want) for way, got in found}
         assert model.copied_weight_bytes == 0
-    assert max(errors) <= LIMITS[cache], errors
+    finding.add(cache, LIMITS[cache], errors)
+    assert max(errors.values()) <= LIMITS[cache], errors
 
 
 def test_a_context_beyond_the_learned_positions_is_refused(tmp_path: Path) -> None:
@@ -174,3 +205,16 @@ def test_a_context_beyond_the_learned_positions_is_refused(tmp_path: Path) -> No
 
 def test_every_architecture_has_a_case() -> None:
     assert {case.arch for case in CASES.values()} == set(ARCHITECTURES)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_the_page_has_what_was_found(arch: str, findings: dict[str, Finding]) -> None:
+    said = page().get(arch, {})
+    names = [name for name, case in CASES.items() if case.arch == arch]
+    assert said.get("configurations") == ", ".join(names), f"paste the table printed: {PAGE}"
+    assert [said[column] for column in ("converts", "decodes", "batches")] == ["yes"] * 3
+    for cache, limit in LIMITS.items():
+        figure = float(said[f"NMSE, {cache.upper()} cache"])
+        found = findings[arch].errors.get(cache) if arch in findings else None
+        assert figure <= limit
+        assert found is None or found / 100 < figure < 100 * found  # CPUs round otherwise

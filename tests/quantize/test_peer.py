@@ -90,6 +90,8 @@ def test_errors_are_no_larger_than_llama_cpps(kind: GGMLType, compared: dict) ->
 SHAPES = {
     "wide": {"n_layer": 9, "n_head": 8, "n_kv_head": 2, "head_dim": 32},
     "tied": {"n_layer": 3, "tied": True},
+    "experts": {"n_layer": 9, "experts": (8, 2), "n_head": 8, "n_kv_head": 2, "head_dim": 32},
+    "more experts": {"n_layer": 9, "experts": (16, 2), "n_head": 8, "head_dim": 32},
     "odd": {"n_layer": 2, "n_embd": 96, "n_ff": 288, "n_head": 3, "n_kv_head": 3, "head_dim": 32},
 }
 
