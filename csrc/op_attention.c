@@ -31,8 +31,7 @@ typedef struct {
     float *acc; /* (n_q, head_dim_v) */
 } flash;
 
-/* Consecutive tokens of one sequence at consecutive positions, and the end of what the last sees.
- */
+/* Consecutive tokens of one sequence at consecutive positions; end: of what the last one sees. */
 typedef struct {
     int first, n;
     int64_t end;
