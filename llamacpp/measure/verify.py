@@ -207,7 +207,11 @@ class _Reference:
         transformers.utils.logging.disable_progress_bar()
         try:
             self._network: Any = transformers.AutoModelForCausalLM.from_pretrained(
-                folder, dtype=torch.float64, attn_implementation="eager", local_files_only=True
+                folder,
+                dtype=torch.float64,
+                attn_implementation="eager",
+                experts_implementation="eager",  # others are of float32 only
+                local_files_only=True,
             )
         except Exception as error:  # of many kinds
             raise ModelFileError(f"{folder}: transformers cannot load it: {error}") from None

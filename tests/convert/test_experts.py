@@ -18,6 +18,9 @@ from safetensors.torch import load_file, save_file
 
 from llamacpp import FormatError, Model, UnsupportedError
 from llamacpp.convert import convert_hf
+from llamacpp.convert.checkpoint import Stored
+from llamacpp.convert.experts import experts_of
+from llamacpp.convert.metadata import ARCHITECTURES
 from tests import hf_models
 from tests.reference import nmse
 
@@ -89,6 +92,31 @@ def test_experts_that_lie_together_are_the_same(kind: str, tmp_path: Path) -> No
     found = values(convert(together))
     assert found.keys() == apart.keys()
     assert all(np.array_equal(found[name], apart[name]) for name in apart)
+
+
+class Counting:
+    """A checkpoint that counts what is read of it."""
+
+    tensors = {"model.layers.0.mlp.experts.gate_up_proj": Stored("F32", (5, 64, 8))}  # noqa: RUF012
+    most = 0
+
+    def rows(self, name: str, start: int, stop: int) -> np.ndarray:
+        self.most = max(self.most, stop - start)
+        values = np.arange(5 * 64 * 8, dtype=np.float32).reshape(5, 64, 8)
+        return values[start:stop]
+
+    def codes(self, name: str, start: int, stop: int) -> np.ndarray:
+        raise AssertionError
+
+
+def test_no_more_than_an_expert_is_read_at_a_time() -> None:
+    checkpoint = Counting()
+    kind = ARCHITECTURES["Qwen3MoeForCausalLM"]
+    gate, up = experts_of(checkpoint, {"num_experts": 5}, kind)
+    assert [rows.shape for rows in up.rows(checkpoint)] == [(32, 8)] * 5
+    assert next(iter(gate.rows(checkpoint)))[0, 0] == 0
+    assert next(iter(up.rows(checkpoint)))[0, 0] == 32 * 8
+    assert checkpoint.most == 1
 
 
 def test_metadata_and_types_are_those_of_llama_cpp(tmp_path: Path) -> None:
