@@ -152,6 +152,23 @@ def test_weights_norm_is_told_where_it_is_not_usual(kind: str, usual: bool, tmp_
     assert convert(folder).fields[key].contents() is (not usual)
 
 
+def test_configurations_as_they_were_published_say_the_same(tmp_path: Path) -> None:
+    """Those of transformers 4: rope_scaling, and what has its usual value left out."""
+    folder, _ = saved(tmp_path, "GptOss")
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    fields = convert(folder).fields
+    rope = config.pop("rope_parameters")
+    assert rope["rope_type"] == "yarn"
+    config |= {"rope_theta": rope.pop("rope_theta"), "rope_scaling": rope}
+    for key in ("layer_types", "swiglu_alpha", "tie_word_embeddings"):
+        del config[key]
+    path.write_text(json.dumps(config | {"experts_per_token": 2}))
+    again = convert(folder).fields
+    assert again.keys() == fields.keys()
+    assert all(again[key].contents() == fields[key].contents() for key in fields)
+
+
 def mxfp4(folder: Path, seed: int = 0) -> dict[str, np.ndarray]:
     """Make the experts of a saved gpt-oss MXFP4; their values, by GGUF's names in layer 0."""
     rng = np.random.default_rng(seed)
