@@ -64,3 +64,8 @@ def write(path: Path, network: Any) -> Path:
     folder = save(path.with_suffix(""), network)
     convert_hf(folder, path, type="f32", vocabulary=False)
     return path
+
+
+def config_names(kind: str) -> set[str]:
+    """The options that a configuration of the transformers library has."""
+    return set(getattr(transformers, f"{kind}Config")().to_dict()) | {"head_dim"}

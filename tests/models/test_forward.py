@@ -52,7 +52,7 @@ def references(models: dict[Type, Path]) -> dict[Type, ReferenceModel]:
 
 def worst(model: Model, reference: ReferenceModel, cache: str, tokens: list[int]) -> float:
     want = reference.logits(tokens)
-    return max(nmse(got, want) for got in ways(model, cache, tokens))
+    return max(nmse(got, want) for _, got in ways(model, cache, tokens))
 
 
 @pytest.mark.parametrize("kind", WEIGHT_TYPES, ids=lambda t: t.name)

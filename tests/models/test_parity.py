@@ -14,6 +14,7 @@ from llamacpp.errors import InvalidArgumentError
 from llamacpp.measure.work import weight_bytes_per_token
 from llamacpp.models.registry import ARCHITECTURES
 from tests.evaluation import ways
+from tests.models.findings import PAGE, Finding, page
 from tests.reference import nmse
 
 pytest.importorskip("torch", reason="pip install 'llamacpp[parity]' for tests of architectures")
@@ -155,6 +156,7 @@ CASES = {
 
 
 class Made(NamedTuple):
+    name: str
     path: Path
     want: np.ndarray  # logits of `tokens`
     tokens: list[int]
@@ -171,15 +173,23 @@ def made(
     path = tmp_path_factory.mktemp("parity") / f"{request.param}.gguf"
     hf_models.write(path, network)
     tokens = TOKENS[: case.n_ctx]
-    return Made(path, hf_models.logits(network, tokens), tokens, case.n_ctx)
+    return Made(request.param, path, hf_models.logits(network, tokens), tokens, case.n_ctx)
 
 
 @pytest.mark.parametrize("cache", LIMITS)
-def test_logits_match_transformers_in_float64(made: Made, cache: str) -> None:
+def test_logits_match_transformers_in_float64(
+    made: Made, cache: str, findings: dict[str, Finding]
+) -> None:
+    finding = findings.setdefault(CASES[made.name].arch, Finding())
+    if made.name not in finding.configurations:
+        finding.configurations.append(made.name)
+    finding.converts = True  # it is a file, and opens
     with Model.open(made.path, n_threads=2) as model:
-        errors = [nmse(got, made.want) for got in ways(model, cache, made.tokens, made.n_ctx)]
+        found = ways(model, cache, made.tokens, made.n_ctx)
+        errors = {way: nmse(got, made.want) for way, got in found}
         assert model.copied_weight_bytes == 0
-    assert max(errors) <= LIMITS[cache], errors
+    finding.add(cache, LIMITS[cache], errors)
+    assert max(errors.values()) <= LIMITS[cache], errors
 
 
 def test_a_context_beyond_the_learned_positions_is_refused(tmp_path: Path) -> None:
@@ -195,3 +205,16 @@ def test_a_context_beyond_the_learned_positions_is_refused(tmp_path: Path) -> No
 
 def test_every_architecture_has_a_case() -> None:
     assert {case.arch for case in CASES.values()} == set(ARCHITECTURES)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_the_page_has_what_was_found(arch: str, findings: dict[str, Finding]) -> None:
+    said = page().get(arch, {})
+    names = [name for name, case in CASES.items() if case.arch == arch]
+    assert said.get("configurations") == ", ".join(names), f"paste the table printed: {PAGE}"
+    assert [said[column] for column in ("converts", "decodes", "batches")] == ["yes"] * 3
+    for cache, limit in LIMITS.items():
+        figure = float(said[f"NMSE, {cache.upper()} cache"])
+        found = findings[arch].errors.get(cache) if arch in findings else None
+        assert figure <= limit
+        assert found is None or found / 100 < figure < 100 * found  # CPUs round otherwise
