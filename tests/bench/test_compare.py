@@ -20,7 +20,7 @@ from tests.bench.fakes import is_running
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 MODEL = bundled_model()
-QUICK = ("-m", MODEL, "-t", "1", "-r", "2", "--pause", "0")
+QUICK = ("-m", MODEL, "-t", "1", "-r", "2", "--pause", "0", "--patience", "0")
 # What a shell runs in the background has Ctrl-C ignored, and so would the program under test.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
