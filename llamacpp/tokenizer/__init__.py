@@ -41,6 +41,6 @@ def load_tokenizer(metadata: Metadata) -> Tokenizer | None:
         return UnigramTokenizer(metadata)
     raise UnsupportedError(
         f"tokenizer.ggml.model is {model!r}; supported are 'llama' (SentencePiece's BPE), 'gpt2' "
-        "(byte-level BPE), 'gemma4' (its variant of characters), 'bert' (WordPiece) and 't5' (SentencePiece's unigram models). The model "
-        "still runs on token ids"
+        "(byte-level BPE), 'gemma4' (BPE of characters), 'bert' (WordPiece) and 't5' "
+        "(SentencePiece's unigram models). The model still runs on token ids"
     )

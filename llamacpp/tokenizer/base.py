@@ -49,7 +49,7 @@ _END_OF_GENERATION = frozenset(
         "<｜end▁of▁sentence｜>".encode(),
     )
 )
-# Where all of the first are there, the second only parts what goes on: gpt-oss, Solar Open, Gemma 4.
+# Where all of the first are there, the second ends nothing: gpt-oss, Solar Open, Gemma 4.
 _GOES_ON = (
     ((b"<|return|>", b"<|call|>"), b"<|end|>"),
     ((b"<|flush|>", b"<|calls|>"), b"<|end|>"),

@@ -126,8 +126,25 @@ USUAL = {"</s>", "<|eot_id|>"}
 
 @pytest.mark.parametrize(
     "text",
-    "<|im_end|> <end_of_turn> <turn|> <|endoftext|> <EOT> [EOT] [EOS] <eos> <|eom_id|> <|return|> "
-    "<|call|> <|flush|> [e~[ <|end|> <|fim_pad|> <reponame> <|file_sep|>".split(),
+    [
+        "<|im_end|>",
+        "<end_of_turn>",
+        "<turn|>",
+        "<|endoftext|>",
+        "<EOT>",
+        "[EOT]",
+        "[EOS]",
+        "<eos>",
+        "<|eom_id|>",
+        "<|return|>",
+        "<|call|>",
+        "<|flush|>",
+        "[e~[",
+        "<|end|>",
+        "<|fim_pad|>",
+        "<reponame>",
+        "<|file_sep|>",
+    ],
 )
 def test_a_control_token_of_a_known_text_ends_generation(text: str) -> None:
     assert ends(with_marks(text)) == USUAL | {text}

@@ -89,14 +89,16 @@ def test_ids_equal_those_of_hugging_face(pre: str) -> None:
 
 def characters_metadata(pre: str) -> dict[str, Value]:
     """Bytes, characters, and merges of both words and line feeds, as Gemma 4's vocabulary has."""
-    corpus = [list(word) for word in (PROSE * 2 + "\n\n\n\n").replace(" ", "\u2581").splitlines(True)]
+    corpus = [
+        list(word) for word in (PROSE * 2 + "\n\n\n\n").replace(" ", "\u2581").splitlines(True)
+    ]
     pairs: list[tuple[str, str]] = [("\n", "\n"), ("\n\n", "\n\n"), ("\n\n", "\n")]
     while len(pairs) < 150:
         seen = Counter(p for word in corpus for p in pairwise(word) if "\n" not in p)
         pairs.append(max(seen, key=lambda p: (seen[p], p)))
         corpus = [list(merged(word, pairs[-1])) for word in corpus]
     special = ["<pad>", "</s>", "<s>", "<unk>"]
-    chars = sorted({c for c in PROSE.replace(" ", "\u2581")})
+    chars = sorted(set(PROSE.replace(" ", "\u2581")))
     pieces = list(dict.fromkeys([*chars, *(a + b for a, b in pairs)]))
     return {
         "model": "gpt2",
@@ -147,7 +149,7 @@ def test_line_feeds_that_are_a_token_are_taken_whole_where_the_name_says_so() ->
         assert (n == 1) == PRE_TOKENIZERS[pre].whole_lines
 
 
-@pytest.mark.parametrize("data", [b"\xff", b"a\xe4", b"\xe4\xbd b", b"\xf0\x9f", b" \x80x", b"\xc3("])
+@pytest.mark.parametrize("data", [b"\xff", b"a\xe4", b"\xe4\xbd b", b"\xf0\x9f", b" \x80x"])
 def test_bytes_that_are_no_text_come_back(data: bytes) -> None:
     ours = load(characters_metadata("gemma4"))
     assert ours.decode_bytes(ours.encode(data)) == data
