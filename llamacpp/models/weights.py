@@ -154,6 +154,7 @@ class LayerWeights:
             for name, shape in shapes.items()
         }
         biases = [
-            self.find(f"ffn_{name}_exps.bias", shape[1], n_expert) for name, shape in shapes.items()
+            self.find(f"ffn_{name}_exps.bias", shape[1], n_expert)
+            for name, shape in shapes.items()
         ]
         return ops.Experts(**matrices, biases=biases, **options)
