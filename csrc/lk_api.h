@@ -406,13 +406,16 @@ enum lk_pretok {
     LK_PRETOK_BLOOM = 24,
     LK_PRETOK_VIKING = 25,
     LK_PRETOK_SUPERBPE = 26,
-    LK_N_PRETOKS = 27
+    LK_PRETOK_LINES = 27,
+    LK_N_PRETOKS = 28
 };
 
 struct lk_bpe_options {
     uint64_t seed;     /* of the hash tables; random, so that no file can be made to collide */
     int pretok;        /* enum lk_pretok */
     int ignore_merges; /* a word that is a token is that token, whatever the merges give */
+    int characters;    /* merges begin with characters, and tokens are spelled as they are */
+    int whole_lines;   /* a word of line feeds that is a token is that token */
     int32_t unk_id;    /* stands for bytes without a token; negative: none */
 };
 

@@ -52,8 +52,8 @@ class Case:
             [None, None, None]
             if self.biases is None
             else [
-                Tensor.from_buffer("b", GGMLType.F32, b.shape[::-1], b.tobytes())
-                for b in self.biases
+                Tensor.from_buffer(f"{name} bias", GGMLType.F32, b.shape[::-1], b.tobytes())
+                for name, b in zip(("gate", "up", "down"), self.biases, strict=True)
             ]
         )
         given = {"n_used": N_USED} | options

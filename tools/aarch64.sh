@@ -71,7 +71,8 @@ if [ -d "$data" ]; then
         echo "AArch64: $level writes the expected 256 tokens"
     done
 fi
-echo "AArch64: logits against the float64 reference"
+echo "AArch64: logits against the float64 reference, and experts"
 elsewhere="Q4_1 or Q5_0 or Q5_1 or Q2_K or Q3_K or Q5_K or TQ or IQ1 or IQ2 or IQ3" # in checkasm
 LLAMACPP_TEST_DATA=$data "${emulated[@]}" -m pytest -q -rs -p no:cacheprovider \
-    tests/models/test_forward.py -k "neon and not ($elsewhere)"
+    tests/models/test_forward.py tests/test_experts.py \
+    -k "neon and (test_forward and not ($elsewhere) or every_token and Q4_0 and not 100)"

@@ -25,6 +25,7 @@ struct lk_bpe {
     struct lk_tokens tokens;
     uint32_t unk_id; /* LK_NO_ID where there is none */
     int pretok;      /* enum lk_pretok */
+    int characters;  /* merges begin with characters; bytes stand for those without a token */
     struct lk_pair_slot *pairs;
     size_t pair_mask;
     _Atomic unsigned char *whole; /* enum lk_whole of each token */

@@ -59,13 +59,31 @@ static inline uint32_t rank_of(const struct lk_bpe *bpe, uint32_t left, uint32_t
     return slot ? slot->rank : NO_RANK;
 }
 
+/* Token that merges begin with at *pos: of a byte, or of a character that is a token. */
+static inline uint32_t first_token(const struct lk_bpe *bpe, const uint8_t *word, size_t n,
+                                   size_t *pos) {
+    uint8_t lead = word[*pos];
+    if (bpe->characters && (lead & 0xC0) != 0x80) {
+        size_t left = n - *pos, length = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+        length = length < left ? length : left;
+        uint32_t id = lk_token_of(&bpe->tokens, word + *pos, length);
+        if (id != LK_NO_ID) {
+            *pos += length;
+            return id;
+        }
+    }
+    return bpe->byte_id[word[(*pos)++]];
+}
+
 /* n <= SHORT_WORD bytes: the tokens lie side by side, and the lowest rank is searched for. */
 static int merge_short(const struct lk_bpe *bpe, const uint8_t *word, size_t n,
                        struct output *out) {
     uint32_t ids[SHORT_WORD], ranks[SHORT_WORD], results[SHORT_WORD];
-    for (size_t i = 0; i < n; i++) {
-        ids[i] = bpe->byte_id[word[i]];
+    size_t pos = 0, count = 0;
+    while (pos < n) {
+        ids[count++] = first_token(bpe, word, n, &pos);
     }
+    n = count;
     for (size_t i = 0; i + 1 < n; i++) {
         ranks[i] = rank_of(bpe, ids[i], ids[i + 1], &results[i]);
     }
@@ -149,12 +167,13 @@ static int merge_long(const struct lk_bpe *bpe, const uint8_t *word, size_t n,
     struct node *nodes = scratch->nodes;
     struct lk_heap *heap = &scratch->heap;
     heap->count = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        nodes[i].id = bpe->byte_id[word[i]];
-        nodes[i].prev = i - 1; /* NO_NODE before the first */
-        nodes[i].next = i + 1 < n ? i + 1 : NO_NODE;
+    uint32_t count = 0;
+    for (size_t pos = 0; pos < n; count++) {
+        nodes[count].id = first_token(bpe, word, n, &pos);
+        nodes[count].prev = count - 1; /* NO_NODE before the first */
+        nodes[count].next = pos < n ? count + 1 : NO_NODE;
     }
-    for (uint32_t i = 0; i + 1 < n; i++) {
+    for (uint32_t i = 0; i + 1 < count; i++) {
         rank_node(bpe, nodes, i);
         if (nodes[i].rank != NO_RANK) {
             heap->items[heap->count++] = heap_item(nodes, i);
@@ -190,7 +209,8 @@ static int merge_long(const struct lk_bpe *bpe, const uint8_t *word, size_t n,
 static int encode_word(const struct lk_bpe *bpe, const uint8_t *word, size_t n,
                        struct scratch *scratch, struct output *out) {
     if (n == 1) {
-        return emit(out, bpe->byte_id[word[0]]);
+        size_t pos = 0;
+        return emit(out, first_token(bpe, word, 1, &pos));
     }
     uint32_t id = lk_token_of(&bpe->tokens, word, n);
     unsigned char whole = LK_WHOLE_NO;

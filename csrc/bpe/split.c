@@ -103,6 +103,7 @@ static stages by_pretok[LK_N_PRETOKS] = {
     [LK_PRETOK_VIKING] = {RUNS(BLANK, BLOOM_WORD), EACH(NUMBER)},
     [LK_PRETOK_SUPERBPE] = {RUNS(0, NUMBER),
                             {lk_match_threes, &(const struct lk_threes){DIGIT, 0, 0}, 1}},
+    [LK_PRETOK_LINES] = {RUNS(0, LINE_FEED)},
 };
 
 void lk_split_start(struct lk_splitter *split, int pretok, const uint8_t *text, size_t n) {

@@ -10,22 +10,6 @@
 
 enum { BATCH = 32 };
 
-/* What "<0xNN>" stands for, or -1. */
-static int byte_of(const uint8_t *text, size_t n) {
-    int byte = 0;
-    if (n != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>')
-        return -1;
-    for (int i = 3; i < 5; i++) {
-        int digit = text[i] >= '0' && text[i] <= '9'   ? text[i] - '0'
-                    : text[i] >= 'A' && text[i] <= 'F' ? text[i] - 'A' + 10
-                                                       : -1;
-        if (digit < 0)
-            return -1;
-        byte = byte * 16 + digit;
-    }
-    return byte;
-}
-
 /* Copies a piece, spaces as spaces; returns its length. */
 static size_t spell(const uint8_t *text, size_t n, uint8_t *out) {
     size_t length = 0;
@@ -79,7 +63,7 @@ static int add_text(struct lk_spm *spm, uint32_t id, const uint8_t *text, size_t
     int type = spm->types[id];
     *is_plain = type == SPM_NORMAL || type == SPM_USER_DEFINED || type == SPM_UNUSED;
     if (type == SPM_BYTE) {
-        int byte = byte_of(text, n);
+        int byte = lk_byte_token(text, n);
         if (byte < 0)
             return LK_ERR_ARGUMENT;
         spm->byte_id[byte] = id;

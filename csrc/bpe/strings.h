@@ -49,4 +49,20 @@ static inline int lk_measure_strings(const struct lk_strings *strings, size_t *t
     return LK_OK;
 }
 
+/* What "<0xNN>" stands for, or -1. */
+static inline int lk_byte_token(const uint8_t *text, size_t n) {
+    int byte = 0;
+    if (n != 6 || memcmp(text, "<0x", 3) != 0 || text[5] != '>')
+        return -1;
+    for (int i = 3; i < 5; i++) {
+        int digit = text[i] >= '0' && text[i] <= '9'   ? text[i] - '0'
+                    : text[i] >= 'A' && text[i] <= 'F' ? text[i] - 'A' + 10
+                                                       : -1;
+        if (digit < 0)
+            return -1;
+        byte = byte * 16 + digit;
+    }
+    return byte;
+}
+
 #endif

@@ -13,7 +13,7 @@
 #include "strings.h"
 
 /* token types of tokenizer.ggml.token_type */
-enum { TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_USER_DEFINED = 4 };
+enum { TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_USER_DEFINED = 4, TYPE_BYTE = 6 };
 
 /* GPT-2's alphabet: printable Latin-1 stands for itself, the other 68 bytes are U+0100 upward.
    Returns the byte that its character `code` >= 0x80 stands for, or -1. */
@@ -91,9 +91,27 @@ static void insert_tokens(struct lk_bpe *bpe, const struct entry *batch, size_t 
     }
 }
 
+/* The same where tokens are spelled as they are: bytes as <0xNN>. */
+static int copy_token(struct lk_bpe *bpe, uint32_t id, const uint8_t *text, size_t n, int type) {
+    uint8_t *bytes = bpe->tokens.bytes + bpe->tokens.offsets[id];
+    int byte = type == TYPE_BYTE ? lk_byte_token(text, n) : -1;
+    if (byte >= 0) {
+        bytes[0] = (uint8_t)byte;
+        bpe->byte_id[byte] = id;
+        n = 1;
+    } else {
+        memcpy(bytes, text, n);
+    }
+    bpe->tokens.offsets[id + 1] = bpe->tokens.offsets[id] + (uint32_t)n;
+    return n > 0 && type != TYPE_BYTE && type != TYPE_UNKNOWN && type != TYPE_CONTROL;
+}
+
 /* Writes a token's bytes at offsets[id]; 1 if plain text may become it. */
 static int spell_token(struct lk_bpe *bpe, uint32_t id, const uint8_t *text, size_t n, int type) {
     uint8_t *bytes = bpe->tokens.bytes + bpe->tokens.offsets[id];
+    if (bpe->characters) {
+        return copy_token(bpe, id, text, n, type);
+    }
     size_t used;
     size_t length = spell_bytes(text, n, bytes, &used);
     int plain = used == n && n > 0;
@@ -140,15 +158,27 @@ struct merge {
     uint32_t result;
 };
 
+/* One side of a merge, up to a space. */
+static size_t spell_part(const struct lk_bpe *bpe, const uint8_t *text, size_t n, uint8_t *out,
+                         size_t *used) {
+    if (!bpe->characters) {
+        return spell_bytes(text, n, out, used);
+    }
+    const uint8_t *space = memchr(text, ' ', n);
+    *used = space ? (size_t)(space - text) : n;
+    memcpy(out, text, *used);
+    return *used;
+}
+
 /* Reads "LEFT RIGHT", and asks for the places where the two should be. */
 static int spell_merge(const struct lk_bpe *bpe, const uint8_t *text, size_t n,
                        struct merge *merge) {
     size_t space, used;
-    size_t left = spell_bytes(text, n, merge->bytes, &space);
+    size_t left = spell_part(bpe, text, n, merge->bytes, &space);
     if (left == 0 || space == n || text[space] != ' ') {
         return LK_ERR_ARGUMENT;
     }
-    size_t right = spell_bytes(text + space + 1, n - space - 1, merge->bytes + left, &used);
+    size_t right = spell_part(bpe, text + space + 1, n - space - 1, merge->bytes + left, &used);
     if (right == 0 || used != n - space - 1) {
         return LK_ERR_ARGUMENT;
     }
@@ -253,6 +283,14 @@ void lk_bpe_free(lk_bpe *bpe) {
     }
 }
 
+static int is_line_feeds(const struct lk_bpe *bpe, uint32_t id) {
+    uint32_t i = bpe->tokens.offsets[id], end = bpe->tokens.offsets[id + 1];
+    while (i < end && bpe->tokens.bytes[i] == '\n') {
+        i++;
+    }
+    return i == end;
+}
+
 int lk_bpe_new(const struct lk_strings *tokens, const uint8_t *types,
                const struct lk_strings *merges, const struct lk_bpe_options *options, lk_bpe **out,
                size_t *bad_merge) {
@@ -280,6 +318,7 @@ int lk_bpe_new(const struct lk_strings *tokens, const uint8_t *types,
     }
     bpe->tokens.seed = options->seed;
     bpe->pretok = options->pretok;
+    bpe->characters = options->characters;
     bpe->unk_id = options->unk_id < 0 ? LK_NO_ID : (uint32_t)options->unk_id;
     status = allocate(bpe, tokens->count, n_bytes, merges->count);
     if (!status) {
@@ -290,8 +329,10 @@ int lk_bpe_new(const struct lk_strings *tokens, const uint8_t *types,
         lk_bpe_free(bpe);
         return status;
     }
-    for (size_t id = 0; options->ignore_merges && id < bpe->tokens.count; id++) {
-        bpe->whole[id] = LK_WHOLE_YES;
+    for (uint32_t id = 0; id < bpe->tokens.count; id++) {
+        if (options->ignore_merges || (options->whole_lines && is_line_feeds(bpe, id))) {
+            bpe->whole[id] = LK_WHOLE_YES;
+        }
     }
     *out = bpe;
     return LK_OK;

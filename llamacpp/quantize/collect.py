@@ -34,8 +34,8 @@ def collect_importance(
 
     As llama.cpp's `llama-imatrix` does it: the text becomes tokens as a whole, in chunks of n_ctx;
     what is left over at the end is not used; where a text begins with a BOS token, that takes the
-    place of the first of each chunk. The output matrix is left out. Of a mixture of experts each has
-    sums of its own, over the tokens that it was given.
+    place of the first of each chunk. The output matrix is left out. Each expert has sums of its
+    own, over the tokens that it was given.
 
     Args:
         model: of floats, best the one to be quantised.

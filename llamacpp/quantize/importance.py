@@ -62,6 +62,8 @@ class Importance:
         if name not in self.sums:
             return None
         sums, counts = self.sums[name], self.counts[name]
+        if sums.shape == (1, matrices * columns):  # of a `.dat`: experts one behind the other
+            sums = sums.reshape(matrices, columns)
         if sums.shape != (matrices, columns):
             raise InvalidArgumentError(
                 f"the importance matrix has {list(sums.shape[::-1])} values for {name!r}, "

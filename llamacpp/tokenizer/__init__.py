@@ -27,7 +27,7 @@ def load_tokenizer(metadata: Metadata) -> Tokenizer | None:
         from llamacpp.tokenizer.spm import SentencePieceTokenizer
 
         return SentencePieceTokenizer(metadata)
-    if model == "gpt2":
+    if model in ("gpt2", "gemma4"):
         from llamacpp.tokenizer.bpe import BpeTokenizer
 
         return BpeTokenizer(metadata)
@@ -41,6 +41,6 @@ def load_tokenizer(metadata: Metadata) -> Tokenizer | None:
         return UnigramTokenizer(metadata)
     raise UnsupportedError(
         f"tokenizer.ggml.model is {model!r}; supported are 'llama' (SentencePiece's BPE), 'gpt2' "
-        "(byte-level BPE), 'bert' (WordPiece) and 't5' (SentencePiece's unigram models). The model "
-        "still runs on token ids"
+        "(byte-level BPE), 'gemma4' (BPE of characters), 'bert' (WordPiece) and 't5' "
+        "(SentencePiece's unigram models). The model still runs on token ids"
     )

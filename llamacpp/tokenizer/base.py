@@ -38,14 +38,29 @@ _END_OF_TURN = (
     b"<end_of_utterance>",
     b"<EOT>",
     b"_<EOT>",
+    b"[EOT]",
+    b"<turn|>",
 )
 _END_OF_GENERATION = frozenset(
     (
         *_END_OF_TURN,
-        *(b"</s>", b"<eos>", b"<|eom_id|>", b"<|end_of_text|>", b"<|return|>", b"<|call|>"),
+        *(b"</s>", b"<eos>", b"[EOS]", b"<|eom_id|>", b"<|end_of_text|>"),
+        *(b"<|return|>", b"<|call|>", b"<|calls|>", b"<|flush|>", b"<|tool_response>", b"[e~["),
         "<｜end▁of▁sentence｜>".encode(),
     )
 )
+# Where all of the first are there, the second ends nothing: gpt-oss, Solar Open, Gemma 4.
+_GOES_ON = (
+    ((b"<|return|>", b"<|call|>"), b"<|end|>"),
+    ((b"<|flush|>", b"<|calls|>"), b"<|end|>"),
+    ((b"<|tool_response>",), b"</s>"),
+)
+# After filling in the middle of a file: padding, the next repository, the next file.
+_FIM_ENDS = {
+    "fim_pad": (b"<|fim_pad|>", b"<fim-pad>", b"<fim_pad>", b"<PAD>", b"[PAD]"),
+    "fim_rep": (b"<|fim_repo|>", b"<|repo_name|>", b"<fim-repo>", b"<REPO>", b"<reponame>"),
+    "fim_sep": (b"<|file_sep|>",),
+}
 
 
 def token_types(metadata: Metadata, n_vocab: int) -> bytes:
@@ -143,9 +158,7 @@ class Tokenizer(ABC):
         self.pad_id = self._named(metadata, "padding")
         self.eom_id = self._named(metadata, "eom", (b"<|eom_id|>",))
         self.eot_id = self._named(metadata, "eot", _END_OF_TURN)
-        ends = {self.eos_id, self.eot_id, self.eom_id}
-        ends.update(i for text, i in self._special.items() if self._ends_generation(text))
-        self.eog_ids = frozenset(i for i in ends if i is not None)
+        self.eog_ids = self._ends(metadata)
         self.add_bos, self.add_eos = self._added(metadata)
 
     def encode(
@@ -288,8 +301,16 @@ class Tokenizer(ABC):
     def _is_mark(self, token: int) -> bool:
         return token < self.n_vocab and self._types[token] in (CONTROL, UNKNOWN)
 
-    def _ends_generation(self, text: bytes) -> bool:
-        return text in _END_OF_GENERATION and self._types[self._special[text]] == CONTROL
+    def _ends(self, metadata: Metadata) -> frozenset[int]:
+        """Tokens after which nothing is generated: those that the file names, and known texts."""
+        marks = {text for text, i in self._special.items() if self._types[i] == CONTROL}
+        known = marks & _END_OF_GENERATION
+        ends = {self.eot_id, self.eom_id, *(self._special[text] for text in known)}
+        ends.update(self._named(metadata, name, texts) for name, texts in _FIM_ENDS.items())
+        for texts, goes_on in _GOES_ON:
+            if known.issuperset((*texts, goes_on)):
+                ends.discard(self._special[goes_on])
+        return frozenset(i for i in (*ends, self.eos_id) if i is not None)
 
     def _default_adds(self) -> tuple[bool, bool]:
         """Whether BOS and EOS are added where the file does not say."""

@@ -17,6 +17,7 @@ from llamacpp.tokenizer.pre import pre_tokenizer
 
 __all__ = ["BpeTokenizer"]
 
+_SPACE = "\u2581".encode()
 _allocate = ffi.new_allocator(should_clear_after_alloc=False)
 
 
@@ -29,7 +30,9 @@ class BpeTokenizer(Tokenizer):
     """
 
     def __init__(self, metadata: Metadata) -> None:
-        self._pre = pre_tokenizer(metadata.string("tokenizer.ggml.pre", "") or "default")
+        gemma = metadata.string("tokenizer.ggml.model") == "gemma4"
+        name = "gemma4" if gemma else metadata.string("tokenizer.ggml.pre", "") or "default"
+        self._pre = pre_tokenizer(name)
         tokens = metadata.strings("tokenizer.ggml.tokens")
         merges = metadata.strings("tokenizer.ggml.merges")
         types = token_types(metadata, len(tokens))
@@ -40,6 +43,8 @@ class BpeTokenizer(Tokenizer):
                 "seed": int.from_bytes(os.urandom(8), "little"),
                 "pretok": self._pre.splitter,
                 "ignore_merges": self._pre.ignore_merges,
+                "characters": self._pre.characters,
+                "whole_lines": self._pre.whole_lines,
                 "unk_id": unk if unk < len(tokens) else -1,
             },
         )
@@ -53,7 +58,7 @@ class BpeTokenizer(Tokenizer):
         """Bytes that a token adds to a text; of a control token, its name."""
         self._check_id(token)
         data: bytes = self._bytes[self._offsets[token] : self._offsets[token + 1]]
-        return data
+        return data.replace(_SPACE, b" ") if self._pre.characters else data
 
     def _single(self, byte: bytes) -> int | None:
         try:
@@ -65,6 +70,8 @@ class BpeTokenizer(Tokenizer):
         return self._pre.add_bos, False
 
     def _encode_plain(self, text: bytes, first: bool) -> list[int]:
+        if self._pre.characters:
+            text = text.replace(b" ", _SPACE)
         ids = _allocate("int32_t[]", len(text))
         count = ffi.new("size_t *")
         status = lib.lk_bpe_encode(self._bpe, text, len(text), ids, len(text), count)

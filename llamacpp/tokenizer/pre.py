@@ -21,11 +21,15 @@ class PreTokenizer(NamedTuple):
         splitter: which words a text is cut into (`enum lk_pretok`, csrc/bpe/split.c).
         ignore_merges: a word that is a token is that token, whatever the merges give.
         add_bos: a text begins with the BOS token, unless the file says otherwise.
+        characters: merges begin with characters instead of bytes, and spaces are U+2581.
+        whole_lines: line feeds that are a token are that token, whatever the merges give.
     """
 
     splitter: int
     ignore_merges: bool = False
     add_bos: bool = False
+    characters: bool = False
+    whole_lines: bool = False
 
 
 # Models that cut alike stand together.
@@ -69,6 +73,10 @@ _NAMES = {
     PreTokenizer(lib.LK_PRETOK_BLOOM): "bloom poro-chat gpt3-finnish",
     PreTokenizer(lib.LK_PRETOK_VIKING): "viking",
     PreTokenizer(lib.LK_PRETOK_SUPERBPE): "superbpe",
+    PreTokenizer(lib.LK_PRETOK_LINES, characters=True, whole_lines=True): (
+        "gemma4 granite-embed-multi-311m"
+    ),
+    PreTokenizer(lib.LK_PRETOK_LINES, characters=True): "sarvam-moe",
 }
 
 PRE_TOKENIZERS: dict[str, PreTokenizer] = {

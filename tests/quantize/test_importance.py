@@ -116,6 +116,15 @@ def test_the_older_format_is_read(tmp_path: Path) -> None:
     assert found.counts[NAME].tolist() == [4.0]
 
 
+def test_the_older_format_has_experts_in_one_row(tmp_path: Path) -> None:
+    path = tmp_path / "old.dat"
+    path.write_bytes(dat(values=(1.0, 3.0, 0.0, 0.0, 6.0, 2.0)))
+    found = read_importance(path)
+    np.testing.assert_allclose(found.of(NAME, 2, 3), [[0.5, 1.5], [1, 1], [1.5, 0.5]])
+    with pytest.raises(InvalidArgumentError, match="another model"):
+        found.of(NAME, 2, 4)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -66,6 +66,38 @@ def test_the_output_matrix_can_be_kept(source: Path, tmp_path: Path) -> None:
         assert file.tensors["blk.0.attn_q.weight"].type == GGMLType.Q4_0
 
 
+@pytest.mark.parametrize("n_expert", [5, 8])
+def test_experts_are_quantised_and_routers_kept(n_expert: int, tmp_path: Path) -> None:
+    source = write_random_model(tmp_path / "m.gguf", Type.F16, n_layer=8, experts=(n_expert, 2))
+    target = tmp_path / "new.gguf"
+    with ModelFile(source) as file:
+        planned = plan_model(file, "Q4_K_M")
+    quantize_model(source, target, "Q4_K_M", n_threads=2)
+    with ModelFile(target) as file:
+        types = {n: t.type.name for n, t in file.tensors.items()}
+        assert sum(t.nbytes for t in file.tensors.values()) == planned.nbytes
+        assert [t.nbytes for t in file.tensors.values()] == [p.nbytes for p in planned.tensors]
+        assert file.tensors["blk.1.ffn_up_exps.weight"].shape == (256, 512, n_expert)
+    small = ("Q8_0", "Q8_0", "Q5_K") if n_expert == 8 else ("Q6_K", "Q4_K", "Q4_K")
+    for layer, down in ((0, "Q6_K"), (1, "Q4_K"), (3, "Q6_K"), (7, "Q6_K")):
+        found = {n.removeprefix(f"blk.{layer}."): t for n, t in types.items()}
+        assert found["ffn_gate_inp.weight"] == "F32"
+        assert found["ffn_gate_exps.weight"] == found["ffn_up_exps.weight"] == "Q4_K"
+        assert found["ffn_down_exps.weight"] == down
+        if n_expert == 8 or layer != 1:
+            assert found["attn_v.weight"] == small[0]
+        assert (found["attn_k.weight"], found["attn_output.weight"]) == small[1:]
+    exact, ours = (_values(path, "blk.2.ffn_up_exps.weight") for path in (source, target))
+    errors = ((ours - exact) ** 2).mean(axis=(1, 2)) / (exact**2).mean(axis=(1, 2))
+    assert len(errors) == n_expert
+    assert (errors < 0.01).all()
+
+
+def _values(path: Path, name: str) -> np.ndarray:
+    tensor = next(t for t in gguf.GGUFReader(path).tensors if t.name == name)
+    return gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+
+
 def test_threads_do_not_change_the_file(source: Path, tmp_path: Path) -> None:
     for n in (1, 3):
         quantize_model(source, tmp_path / f"{n}.gguf", "Q4_K_M", n_threads=n)

@@ -134,6 +134,7 @@ _ROWS = {
     "afmoe": [THREES, AFMOE_EAST, DEEPSEEK_V3],
     "bloom poro-chat gpt3-finnish": [BLOOM],
     "viking": [BLOOM, r"\p{N}"],
+    "gemma4 granite-embed-multi-311m sarvam-moe": [r"[^\n]+|[\n]+"],
     "superbpe": [r"\p{N}+", r"(?=(\d{3})+(?!\d))"],
 }
 

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+from gguf_bytes import Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from vocabularies import PROSE, bpe_metadata, load, slow_bpe, spell, train_merges
@@ -106,6 +107,70 @@ def test_control_tokens_are_text_unless_they_are_parsed() -> None:
     assert t.is_control(bos)  # type: ignore[arg-type]
     assert not t.is_control(0)
     assert t.special_id("nothing") is None
+
+
+def with_marks(*texts: str, **more: Value) -> Tokenizer:
+    """The bytes, the tokens of `bpe_metadata`, and control tokens of these texts."""
+    metadata = bpe_metadata([])
+    metadata["tokens"] = [*metadata["tokens"], *texts]  # type: ignore[misc]
+    metadata["token_type"] = [*metadata["token_type"], *[3] * len(texts)]  # type: ignore[misc]
+    return load(metadata | more)
+
+
+def ends(tokenizer: Tokenizer) -> set[str]:
+    return {tokenizer.token_bytes(i).decode() for i in tokenizer.eog_ids}
+
+
+USUAL = {"</s>", "<|eot_id|>"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<|im_end|>",
+        "<end_of_turn>",
+        "<turn|>",
+        "<|endoftext|>",
+        "<EOT>",
+        "[EOT]",
+        "[EOS]",
+        "<eos>",
+        "<|eom_id|>",
+        "<|return|>",
+        "<|call|>",
+        "<|flush|>",
+        "[e~[",
+        "<|end|>",
+        "<|fim_pad|>",
+        "<reponame>",
+        "<|file_sep|>",
+    ],
+)
+def test_a_control_token_of_a_known_text_ends_generation(text: str) -> None:
+    assert ends(with_marks(text)) == USUAL | {text}
+    assert ends(with_marks(text, token_type=[1] * 262, eot_token_id=258)) == USUAL
+
+
+@pytest.mark.parametrize("role", ["eot", "eom", "fim_pad", "fim_rep", "fim_sep"])
+def test_a_token_that_the_file_names_ends_generation(role: str) -> None:
+    more: dict[str, Value] = {"eot_token_id": 258, f"{role}_token_id": 261}
+    assert "<odd>" in ends(with_marks("<odd>", "<|fim_pad|>", **more))
+    with pytest.raises(FormatError, match=rf"{role}_token_id is 300"):
+        with_marks("<odd>", **(more | {f"{role}_token_id": 300}))
+
+
+@pytest.mark.parametrize(
+    ("texts", "goes_on"),
+    [
+        (("<|return|>", "<|call|>", "<|end|>"), "<|end|>"),
+        (("<|flush|>", "<|calls|>", "<|end|>"), "<|end|>"),
+        (("<|tool_response>", "<turn|>"), "</s>"),
+    ],
+)
+def test_what_parts_messages_ends_nothing(texts: tuple[str, ...], goes_on: str) -> None:
+    found = ends(with_marks(*texts, eos_token_id=258))
+    assert found == (USUAL | set(texts)) - {goes_on}
+    assert goes_on in ends(with_marks(*texts[1:], eos_token_id=258))
 
 
 def test_user_defined_tokens_are_always_matched_and_are_text() -> None:

@@ -18,6 +18,9 @@ from safetensors.torch import load_file, save_file
 
 from llamacpp import FormatError, Model, UnsupportedError
 from llamacpp.convert import convert_hf
+from llamacpp.convert.checkpoint import Stored
+from llamacpp.convert.experts import experts_of
+from llamacpp.convert.metadata import ARCHITECTURES
 from tests import hf_models
 from tests.reference import nmse
 
@@ -91,6 +94,31 @@ def test_experts_that_lie_together_are_the_same(kind: str, tmp_path: Path) -> No
     assert all(np.array_equal(found[name], apart[name]) for name in apart)
 
 
+class Counting:
+    """A checkpoint that counts what is read of it."""
+
+    tensors = {"model.layers.0.mlp.experts.gate_up_proj": Stored("F32", (5, 64, 8))}  # noqa: RUF012
+    most = 0
+
+    def rows(self, name: str, start: int, stop: int) -> np.ndarray:
+        self.most = max(self.most, stop - start)
+        values = np.arange(5 * 64 * 8, dtype=np.float32).reshape(5, 64, 8)
+        return values[start:stop]
+
+    def codes(self, name: str, start: int, stop: int) -> np.ndarray:
+        raise AssertionError
+
+
+def test_no_more_than_an_expert_is_read_at_a_time() -> None:
+    checkpoint = Counting()
+    kind = ARCHITECTURES["Qwen3MoeForCausalLM"]
+    gate, up = experts_of(checkpoint, {"num_experts": 5}, kind)
+    assert [rows.shape for rows in up.rows(checkpoint)] == [(32, 8)] * 5
+    assert next(iter(gate.rows(checkpoint)))[0, 0] == 0
+    assert next(iter(up.rows(checkpoint)))[0, 0] == 32 * 8
+    assert checkpoint.most == 1
+
+
 def test_metadata_and_types_are_those_of_llama_cpp(tmp_path: Path) -> None:
     reader = convert(saved(tmp_path, "Qwen2Moe")[0], "q8_0")
     fields = {key: field.contents() for key, field in reader.fields.items()}
@@ -122,6 +150,23 @@ def test_weights_norm_is_told_where_it_is_not_usual(kind: str, usual: bool, tmp_
     assert key not in convert(folder).fields
     configure(folder, norm_topk_prob=not usual)
     assert convert(folder).fields[key].contents() is (not usual)
+
+
+def test_configurations_as_they_were_published_say_the_same(tmp_path: Path) -> None:
+    """Those of transformers 4: rope_scaling, and what has its usual value left out."""
+    folder, _ = saved(tmp_path, "GptOss")
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    fields = convert(folder).fields
+    rope = config.pop("rope_parameters")
+    assert rope["rope_type"] == "yarn"
+    config |= {"rope_theta": rope.pop("rope_theta"), "rope_scaling": rope}
+    for key in ("layer_types", "swiglu_alpha", "tie_word_embeddings"):
+        del config[key]
+    path.write_text(json.dumps(config | {"experts_per_token": 2}))
+    again = convert(folder).fields
+    assert again.keys() == fields.keys()
+    assert all(again[key].contents() == fields[key].contents() for key in fields)
 
 
 def mxfp4(folder: Path, seed: int = 0) -> dict[str, np.ndarray]:
