@@ -102,7 +102,10 @@ def test_hyperparameters_that_make_no_sense_are_refused(
     ("metadata", "message"),
     [
         ({"general.architecture": "mamba"}, "architecture 'mamba' is not supported.*llama"),
-        ({"llama.expert_count": 8}, "expert_count is set"),
+        (
+            {"llama.expert_count": 8, "llama.expert_used_count": 2, "llama.expert_gating_func": 2},
+            "expert_gating_func is 2",
+        ),
         ({"llama.rope.scaling.type": "dynamic", "llama.rope.scaling.factor": 4.0}, "'dynamic'"),
     ],
 )
