@@ -48,6 +48,12 @@ static int quantize_slot(int type) {
         return LK_SLOT_quantize_iq4_nl;
     case LK_IQ4_XS:
         return LK_SLOT_quantize_iq4_xs;
+    case LK_MXFP4:
+        return LK_SLOT_quantize_mxfp4;
+    case LK_TQ1_0:
+        return LK_SLOT_quantize_tq1_0;
+    case LK_TQ2_0:
+        return LK_SLOT_quantize_tq2_0;
     default:
         return -1;
     }

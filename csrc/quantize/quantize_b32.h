@@ -48,6 +48,42 @@ LK_INLINE void settle_scales(uint16_t half[GROUPS], groups *g, const grid codes,
         error_of(g, c, codes, v_load(&value[c]), v_all(0.0f), g->q);
 }
 
+/* The values of MXFP4, ascending, and the nibbles that stand for them. */
+static const int8_t mxfp4_book[16] = {-12, -8, -6, -4, -3, -2, -1, 0, 0, 1, 2, 3, 4, 6, 8, 12};
+static const uint8_t mxfp4_nibbles[16] = {15, 14, 13, 12, 11, 10, 9, 0, 0, 1, 2, 3, 4, 5, 6, 7};
+
+/* Stores scales that are powers of two, and fills g->q. In units of a scale that is tried the
+ * largest value is 16 or more, and cut off to 12; or 8 or more; or 4 or more. */
+LK_INLINE void settle_powers(uint8_t power[GROUPS], groups *g, const grid codes) {
+    float value[GROUPS], least[GROUPS], error[GROUPS];
+    for (int s = 0; s < 3; s++) {
+        uint8_t trial[GROUPS];
+        for (int i = 0; i < GROUPS; i++) {
+            float most = 0.0f;
+            for (int j = 0; j < 32; j++)
+                most = __builtin_fabsf(g->x[j][i]) > most ? __builtin_fabsf(g->x[j][i]) : most;
+            const int exponent = (int)(lk_f32_to_bits(most) >> 23) - 3 + s; /* 127: of 1 to 2 */
+            trial[i] = (uint8_t)(exponent < 0 ? 0 : exponent > 254 ? 254 : exponent);
+            value[i] = lk_half_e8m0_to_f32(trial[i]);
+        }
+        for (int c = 0; c < GROUPS; c += LANES)
+            v_store(&error[c], error_of(g, c, codes, v_load(&value[c]), v_all(0.0f), NULL));
+        for (int i = 0; i < GROUPS; i++)
+            if (s == 0 || error[i] < least[i]) {
+                least[i] = error[i];
+                power[i] = trial[i];
+            }
+    }
+    for (int i = 0; i < GROUPS; i++)
+        value[i] = lk_half_e8m0_to_f32(power[i]);
+    for (int c = 0; c < GROUPS; c += LANES)
+        error_of(g, c, codes, v_load(&value[c]), v_all(0.0f), g->q);
+    find_places(g, codes.book);
+    for (int j = 0; j < 32; j++)
+        for (int i = 0; i < GROUPS; i++)
+            g->q[j][i] = mxfp4_nibbles[(int)g->q[j][i]];
+}
+
 /* The same with offsets: each scale with the offset that suits it. */
 LK_INLINE void settle_offsets(uint16_t half_d[GROUPS], uint16_t half_m[GROUPS], groups *g,
                               const grid codes, const float d[GROUPS], const float m[GROUPS]) {
@@ -102,18 +138,20 @@ LK_INLINE void put_fifth_bits(uint8_t qh[4], const groups *g, int lane, int zero
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
-typedef enum { AS_Q4_0, AS_Q4_1, AS_Q5_0, AS_Q5_1, AS_Q8_0, AS_IQ4_NL } b32_type;
+typedef enum { AS_Q4_0, AS_Q4_1, AS_Q5_0, AS_Q5_1, AS_Q8_0, AS_IQ4_NL, AS_MXFP4 } b32_type;
 
 /* n blocks from the groups in g, whose scales are not searched yet. */
 LK_INLINE void quantize_blocks(const b32_type type, void *dst, groups *g, int n) {
     float d[GROUPS], m[GROUPS];
     uint16_t half_d[GROUPS], half_m[GROUPS] = {0};
-    const grid codes = type == AS_Q4_0   ? (grid){-8, 7, NULL}
-                       : type == AS_Q4_1 ? (grid){0, 15, NULL}
-                       : type == AS_Q5_0 ? (grid){-16, 15, NULL}
-                       : type == AS_Q5_1 ? (grid){0, 31, NULL}
-                       : type == AS_Q8_0 ? (grid){-127, 127, NULL}
-                                         : (grid){0, 0, lk_iq4_values};
+    uint8_t power[GROUPS];
+    const grid codes = type == AS_Q4_0    ? (grid){-8, 7, NULL}
+                       : type == AS_Q4_1  ? (grid){0, 15, NULL}
+                       : type == AS_Q5_0  ? (grid){-16, 15, NULL}
+                       : type == AS_Q5_1  ? (grid){0, 31, NULL}
+                       : type == AS_Q8_0  ? (grid){-127, 127, NULL}
+                       : type == AS_MXFP4 ? (grid){0, 0, mxfp4_book}
+                                          : (grid){0, 0, lk_iq4_values};
     if (type == AS_Q4_0)
         search_scales(d, g, codes, starts_q4_0, COUNT(starts_q4_0));
     if (type == AS_Q5_0)
@@ -126,7 +164,9 @@ LK_INLINE void quantize_blocks(const b32_type type, void *dst, groups *g, int n)
         search_offsets(d, m, g, codes, cuts_q4_1, COUNT(cuts_q4_1), 0);
     if (type == AS_Q5_1)
         search_offsets(d, m, g, codes, cuts_q5_1, COUNT(cuts_q5_1), 0);
-    if (type == AS_Q4_1 || type == AS_Q5_1)
+    if (type == AS_MXFP4)
+        settle_powers(power, g, codes);
+    else if (type == AS_Q4_1 || type == AS_Q5_1)
         settle_offsets(half_d, half_m, g, codes, d, m);
     else
         settle_scales(half_d, g, codes, d);
@@ -137,6 +177,10 @@ LK_INLINE void quantize_blocks(const b32_type type, void *dst, groups *g, int n)
             block_q4_0 *b = (block_q4_0 *)dst + i; /* and block_iq4_nl */
             b->d = half_d[i];
             put_nibbles(b->qs, g, i, type == AS_Q4_0 ? 8 : 0);
+        } else if (type == AS_MXFP4) {
+            block_mxfp4 *b = (block_mxfp4 *)dst + i;
+            b->d = power[i];
+            put_nibbles(b->qs, g, i, 0);
         } else if (type == AS_Q4_1) {
             block_q4_1 *b = (block_q4_1 *)dst + i;
             b->d = half_d[i];

@@ -24,6 +24,7 @@ MIXES: dict[str, GGMLType] = {
     "Q2_K": T.Q2_K, "Q3_K_S": T.Q3_K, "Q3_K_M": T.Q3_K, "Q3_K_L": T.Q3_K,
     "Q4_K_S": T.Q4_K, "Q4_K_M": T.Q4_K, "Q5_K_S": T.Q5_K, "Q5_K_M": T.Q5_K, "Q6_K": T.Q6_K,
     "IQ4_NL": T.IQ4_NL, "IQ4_XS": T.IQ4_XS,
+    "MXFP4_MOE": T.MXFP4, "TQ1_0": T.TQ1_0, "TQ2_0": T.TQ2_0,
 }  # fmt: skip
 """The mixes by name, each with the type of most of its matrices."""
 
@@ -34,7 +35,7 @@ FLOATS = (T.F32, T.F16, T.BF16)
 # Where rows are no multiple of a type's block: the type of 32-wide blocks of as many bits.
 _FALLBACK = {
     T.Q2_K: T.Q4_0, T.Q3_K: T.Q4_0, T.Q4_K: T.Q5_0, T.Q5_K: T.Q5_1, T.Q6_K: T.Q8_0,
-    T.IQ4_XS: T.IQ4_NL,
+    T.IQ4_XS: T.IQ4_NL, T.TQ1_0: T.Q4_0, T.TQ2_0: T.Q4_0,
 }  # fmt: skip
 # Matrices that are small, and matter: norms, routers, convolutions, positions, decays.
 _KEPT = re.compile(
@@ -117,10 +118,14 @@ class Chooser:
             wanted = self.output_type
         elif wanted in FLOATS:
             return wanted
+        elif self.mix == "MXFP4_MOE":
+            wanted = T.MXFP4 if len(info.shape) > 2 and info.shape[2] > 1 else T.Q8_0
         elif name == self.output:
             wanted = self._of_output(wanted, columns)
         elif name != "token_embd.weight":
             wanted = self._of_layer(name, wanted)
+        elif wanted in (T.TQ1_0, T.TQ2_0):
+            wanted = T.Q4_K
         if columns % wanted.block.length:
             wanted = _FALLBACK.get(wanted, wanted)
         return T.F16 if columns % wanted.block.length else wanted

@@ -18,7 +18,7 @@ Array = npt.NDArray[np.float32]
 T = GGMLType
 BLOCK_TYPES = (
     T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1, T.Q8_0, T.Q2_K, T.Q3_K, T.Q4_K, T.Q5_K, T.Q6_K, T.IQ4_NL,
-    T.IQ4_XS,
+    T.IQ4_XS, T.MXFP4, T.TQ1_0, T.TQ2_0,
 )  # fmt: skip
 
 
