@@ -48,6 +48,20 @@ static int quantize_slot(int type) {
         return LK_SLOT_quantize_iq4_nl;
     case LK_IQ4_XS:
         return LK_SLOT_quantize_iq4_xs;
+    case LK_IQ3_XXS:
+        return LK_SLOT_quantize_iq3_xxs;
+    case LK_IQ3_S:
+        return LK_SLOT_quantize_iq3_s;
+    case LK_IQ2_XXS:
+        return LK_SLOT_quantize_iq2_xxs;
+    case LK_IQ2_XS:
+        return LK_SLOT_quantize_iq2_xs;
+    case LK_IQ2_S:
+        return LK_SLOT_quantize_iq2_s;
+    case LK_IQ1_S:
+        return LK_SLOT_quantize_iq1_s;
+    case LK_IQ1_M:
+        return LK_SLOT_quantize_iq1_m;
     case LK_MXFP4:
         return LK_SLOT_quantize_mxfp4;
     case LK_TQ1_0:

@@ -27,13 +27,16 @@ def encode_rows(source: str, target: str) -> None:
     ]  # fmt: skip
     ggml.ggml_row_size.restype = ctypes.c_size_t
     ggml.ggml_row_size.argtypes = [ctypes.c_int, ctypes.c_int64]
+    ggml.ggml_quantize_requires_imatrix.restype = ctypes.c_bool
     given = np.load(source)
     made = {}
     for name in given["jobs"]:
         number, kind, *weighted = str(name).split(".")
         x = np.ascontiguousarray(given[number + ".x"], np.float32)
-        w = np.ascontiguousarray(given[number + ".w"], np.float32) if weighted else None
         rows, columns = x.shape
+        w = np.ascontiguousarray(given[number + ".w"], np.float32) if weighted else None
+        if w is None and ggml.ggml_quantize_requires_imatrix(int(kind)):
+            w = np.ones(columns, np.float32)
         out = np.zeros((rows, ggml.ggml_row_size(int(kind), columns)), np.uint8)
         ggml.ggml_quantize_chunk(
             int(kind), x.ctypes.data, out.ctypes.data, 0, rows, columns,
