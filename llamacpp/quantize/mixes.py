@@ -24,6 +24,9 @@ MIXES: dict[str, GGMLType] = {
     "Q2_K": T.Q2_K, "Q3_K_S": T.Q3_K, "Q3_K_M": T.Q3_K, "Q3_K_L": T.Q3_K,
     "Q4_K_S": T.Q4_K, "Q4_K_M": T.Q4_K, "Q5_K_S": T.Q5_K, "Q5_K_M": T.Q5_K, "Q6_K": T.Q6_K,
     "IQ4_NL": T.IQ4_NL, "IQ4_XS": T.IQ4_XS,
+    "IQ3_M": T.IQ3_S, "IQ3_S": T.IQ3_S, "IQ3_XS": T.IQ3_S, "IQ3_XXS": T.IQ3_XXS,
+    "IQ2_M": T.IQ2_S, "IQ2_S": T.IQ2_XS, "IQ2_XS": T.IQ2_XS, "IQ2_XXS": T.IQ2_XXS,
+    "IQ1_M": T.IQ1_M, "IQ1_S": T.IQ1_S,
     "MXFP4_MOE": T.MXFP4, "TQ1_0": T.TQ1_0, "TQ2_0": T.TQ2_0,
 }  # fmt: skip
 """The mixes by name, each with the type of most of its matrices."""
@@ -32,10 +35,13 @@ FILE_TYPE_NUMBERS = {name: number for number, name in FILE_TYPES.items()}
 """`general.file_type` of a mix."""
 
 FLOATS = (T.F32, T.F16, T.BF16)
+SMALLEST = ("IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S")  # have rules of their own
 # Where rows are no multiple of a type's block: the type of 32-wide blocks of as many bits.
 _FALLBACK = {
     T.Q2_K: T.Q4_0, T.Q3_K: T.Q4_0, T.Q4_K: T.Q5_0, T.Q5_K: T.Q5_1, T.Q6_K: T.Q8_0,
-    T.IQ4_XS: T.IQ4_NL, T.TQ1_0: T.Q4_0, T.TQ2_0: T.Q4_0,
+    T.IQ4_XS: T.IQ4_NL, T.TQ1_0: T.Q4_0, T.TQ2_0: T.Q4_0, T.IQ3_S: T.IQ4_NL,
+    T.IQ3_XXS: T.IQ4_NL, T.IQ2_S: T.IQ4_NL, T.IQ2_XS: T.IQ4_NL, T.IQ2_XXS: T.IQ4_NL,
+    T.IQ1_M: T.IQ4_NL, T.IQ1_S: T.IQ4_NL,
 }  # fmt: skip
 # Matrices that are small, and matter: norms, routers, convolutions, positions, decays.
 _KEPT = re.compile(
@@ -122,10 +128,12 @@ class Chooser:
             wanted = T.MXFP4 if len(info.shape) > 2 and info.shape[2] > 1 else T.Q8_0
         elif name == self.output:
             wanted = self._of_output(wanted, columns)
-        elif name != "token_embd.weight":
+        elif name == "token_embd.weight":
+            wanted = self._of_embedding(wanted)
+        elif self.mix in SMALLEST:
+            wanted = self._of_small_layer(name, wanted)
+        else:
             wanted = self._of_layer(name, wanted)
-        elif wanted in (T.TQ1_0, T.TQ2_0):
-            wanted = T.Q4_K
         if columns % wanted.block.length:
             wanted = _FALLBACK.get(wanted, wanted)
         return T.F16 if columns % wanted.block.length else wanted
@@ -133,21 +141,55 @@ class Chooser:
     def _of_output(self, wanted: GGMLType, columns: int) -> GGMLType:
         if self.architecture == "falcon" or columns % wanted.block.length:
             return T.Q8_0
+        if self.mix in SMALLEST or self.mix == "IQ3_XXS":
+            return T.Q5_K
         return wanted if wanted == T.Q8_0 else T.Q6_K
+
+    def _of_embedding(self, wanted: GGMLType) -> GGMLType:
+        if self.mix in ("IQ2_M", "IQ2_S", "IQ3_XXS"):
+            return T.IQ3_S
+        if self.mix in SMALLEST:
+            return T.Q2_K
+        return T.Q4_K if wanted in (T.TQ1_0, T.TQ2_0) else wanted
+
+    def _of_small_layer(self, name: str, wanted: GGMLType) -> GGMLType:
+        """In mixes of two bits and less."""
+        better = T.IQ3_S if self.mix in ("IQ2_M", "IQ2_S") else T.Q2_K
+        if "attn_v.weight" in name:
+            return T.Q4_K if self.n_gqa >= 4 or self.n_expert >= 4 else better
+        if "attn_k.weight" in name and self.n_expert == 8:
+            return T.Q4_K
+        if "ffn_down" in name:
+            return better if self._down_place(name).is_early else wanted
+        if "attn_output.weight" in name:
+            if self.n_expert == 8:
+                return T.Q5_K
+            low = T.IQ2_XXS if self.mix in ("IQ1_M", "IQ1_S") else wanted
+            return T.IQ3_S if better == T.IQ3_S else low
+        return wanted
 
     def _of_layer(self, name: str, wanted: GGMLType) -> GGMLType:
         if "attn_v.weight" in name:
             return self._of_values(wanted, _Place(self._values.get(name, 0), self._n_values))
-        if "attn_k.weight" in name:
-            return T.Q8_0 if self.n_expert == 8 else wanted
+        if "attn_k.weight" in name or "attn_q.weight" in name:
+            if self.n_expert == 8 and "attn_k" in name:
+                return T.Q8_0
+            return {"IQ3_XS": T.IQ3_XXS, "IQ3_XXS": T.IQ2_S}.get(self.mix, wanted)
         if "ffn_down" in name:
             return self._of_down(wanted, self._down_place(name))
         if "attn_output.weight" in name:
             return self._of_attention_output(wanted)
         if "attn_qkv.weight" in name:
             more = {"Q3_K_M": T.Q4_K, "Q3_K_L": T.Q4_K, "Q4_K_M": T.Q5_K, "Q5_K_M": T.Q6_K}
-            return more.get(self.mix, wanted)
+            return (more | {"IQ3_M": T.Q4_K}).get(self.mix, wanted)
+        if ("ffn_gate" in name or "ffn_up" in name) and self.mix == "IQ3_XS":
+            i, n = self._gate_place(name)
+            return T.IQ3_XXS if n // 8 <= i < 7 * n // 8 else wanted
         return wanted
+
+    def _gate_place(self, name: str) -> tuple[int, int]:
+        layer = _LAYER.match(name)
+        return (int(layer[1]) if layer else 0), self.n_layer
 
     def _of_values(self, wanted: GGMLType, place: _Place) -> GGMLType:
         """The smallest matrices of attention, where heads share them, with the most effect."""
@@ -156,6 +198,10 @@ class Chooser:
         mix, shared = self.mix, self.n_gqa >= 4
         if mix == "Q2_K":
             wanted = T.Q4_K if shared else T.Q3_K
+        elif mix == "IQ3_XXS":
+            wanted = T.Q4_K if shared else wanted if self.has_importance else T.IQ3_S
+        elif mix == "IQ3_M" or (mix in ("IQ3_XS", "IQ3_S") and shared):
+            wanted = T.Q4_K
         elif mix == "Q3_K_M":
             wanted = T.Q5_K if place.i < 2 else T.Q4_K
         elif mix == "Q3_K_L" or (mix in ("IQ4_NL", "IQ4_XS") and shared):
@@ -176,6 +222,10 @@ class Chooser:
         mix, is_falcon = self.mix, self.architecture == "falcon"
         if mix == "Q2_K":
             return T.Q3_K
+        if mix == "IQ3_XXS" and not self.has_importance:
+            return T.Q4_K if place.is_early else T.Q3_K
+        if mix == "IQ3_M" and (place.is_early or (self.n_expert == 8 and place.has_more_bits)):
+            return T.Q4_K
         if mix == "Q3_K_M":
             if place.i < place.n // 16:
                 return T.Q5_K
@@ -201,8 +251,10 @@ class Chooser:
             return T.Q4_K if self.mix == "Q3_K_L" else wanted
         if self.n_expert == 8:
             small = ("Q2_K", "Q3_K_S", "Q3_K_M", "Q4_K_S", "Q4_K_M", "IQ4_NL", "IQ4_XS")
-            return T.Q5_K if self.mix in small else wanted
-        return {"Q2_K": T.Q3_K, "Q3_K_M": T.Q4_K, "Q3_K_L": T.Q5_K}.get(self.mix, wanted)
+            is_small = self.mix in small or self.mix.startswith("IQ3")
+            return T.Q5_K if is_small else wanted
+        more = {"Q2_K": T.Q3_K, "Q3_K_M": T.Q4_K, "Q3_K_L": T.Q5_K}
+        return (more | {"IQ3_XXS": T.IQ3_S, "IQ3_M": T.Q4_K}).get(self.mix, wanted)
 
 
 def _ranks(names: Iterable[str], suffix: str) -> dict[str, int]:

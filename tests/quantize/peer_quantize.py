@@ -1,7 +1,8 @@
 """What llama.cpp makes of the same values: run by the interpreter that has llama-cpp-python.
 
     python peer_quantize.py rows IN.npz OUT.npz   encode each array of IN, as its name says
-    python peer_quantize.py model IN OUT FTYPE    quantize a file
+    python peer_quantize.py model IN OUT FTYPE    quantize a file; importances of 1, as many as JSON
+        says for each tensor, may follow
 
 IN holds arrays NUMBER.x, values (rows, columns), and NUMBER.w, the weights of columns, and names of
 what to make, "jobs": NUMBER.TYPE or NUMBER.TYPE.weighted.
@@ -10,6 +11,7 @@ what to make, "jobs": NUMBER.TYPE or NUMBER.TYPE.weighted.
 from __future__ import annotations
 
 import ctypes
+import json
 import sys
 from pathlib import Path
 
@@ -46,11 +48,17 @@ def encode_rows(source: str, target: str) -> None:
     np.savez(target, **made)
 
 
-def quantize_file(source: str, target: str, file_type: str) -> None:
+def quantize_file(source: str, target: str, file_type: str, importances: str = "{}") -> None:
     import llama_cpp
 
     params = llama_cpp.llama_model_quantize_default_params()
     params.ftype, params.nthread, params.allow_requantize = int(file_type), 2, True
+    sizes = json.loads(importances)
+    if sizes:
+        ones = np.ones(max(sizes.values()), np.float32)
+        data = ones.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+        entries = [(name.encode(), data, size) for name, size in sizes.items()]
+        params.imatrix = (llama_cpp.llama_model_imatrix_data * (len(entries) + 1))(*entries)
     sys.exit(llama_cpp.llama_model_quantize(source.encode(), target.encode(), params))
 
 

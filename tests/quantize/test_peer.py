@@ -6,6 +6,7 @@ same types tensor by tensor.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -18,7 +19,7 @@ from random_models import write_random_model
 
 from llamacpp import bundled_model
 from llamacpp.format import GGMLType, ModelFile
-from llamacpp.quantize import MIXES, plan_model
+from llamacpp.quantize import MIXES, Importance, plan_model
 from llamacpp.quantize.mixes import FILE_TYPE_NUMBERS
 
 PEER_PYTHON = os.environ.get("LLAMACPP_PEER_PYTHON", "")
@@ -110,10 +111,22 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.mark.parametrize("mix", MIXES)
 def test_a_mix_has_the_types_that_llama_cpp_gives_it(mix: str, model: Path, tmp_path: Path) -> None:
     target = tmp_path / "peer.gguf"
-    peer("model", model, target, FILE_TYPE_NUMBERS[mix])
+    sizes, importance = {}, None
+    if mix.startswith(("IQ1", "IQ2", "IQ3")):  # most of which it does not make without
+        with ModelFile(model) as file:
+            sizes = {name: info.shape[0] * (*info.shape, 1, 1)[2]
+                     for name, info in file.tensors.items() if len(info.shape) > 1}  # fmt: skip
+            shapes = {n: (size // file.tensors[n].shape[0], -1) for n, size in sizes.items()}
+        ones = {name: np.ones(size, np.float32).reshape(shapes[name])
+                for name, size in sizes.items()}  # fmt: skip
+        counts = {name: np.ones(shapes[name][0], np.float32) for name in sizes}
+        importance = Importance(ones, counts, ["ones"], 1, 1)
+    peer("model", model, target, FILE_TYPE_NUMBERS[mix], json.dumps(sizes))
     with ModelFile(target) as file:
         theirs = {name: info.type.name for name, info in file.tensors.items()}
         assert file.metadata.integer("general.file_type") == FILE_TYPE_NUMBERS[mix]
     with ModelFile(model) as file:
-        ours = {p.tensor.name: p.type.name for p in plan_model(file, mix).tensors}
+        ours = {
+            p.tensor.name: p.type.name for p in plan_model(file, mix, importance=importance).tensors
+        }
     assert ours == theirs
