@@ -140,11 +140,51 @@ LK_INLINE void put_fifth_bits(uint8_t qh[4], const groups *g, int lane, int zero
 
 typedef enum { AS_Q4_0, AS_Q4_1, AS_Q5_0, AS_Q5_1, AS_Q8_0, AS_IQ4_NL, AS_MXFP4 } b32_type;
 
+typedef struct {
+    uint16_t d[GROUPS], m[GROUPS]; /* half floats */
+    uint8_t power[GROUPS];
+} b32_scales;
+
+LK_INLINE void write_blocks(const b32_type type, void *dst, const groups *g, const b32_scales *s,
+                            int n) {
+    for (int i = 0; i < n; i++) {
+        if (type == AS_Q4_0 || type == AS_IQ4_NL) {
+            block_q4_0 *b = (block_q4_0 *)dst + i; /* and block_iq4_nl */
+            b->d = s->d[i];
+            put_nibbles(b->qs, g, i, type == AS_Q4_0 ? 8 : 0);
+        } else if (type == AS_MXFP4) {
+            block_mxfp4 *b = (block_mxfp4 *)dst + i;
+            b->d = s->power[i];
+            put_nibbles(b->qs, g, i, 0);
+        } else if (type == AS_Q4_1) {
+            block_q4_1 *b = (block_q4_1 *)dst + i;
+            b->d = s->d[i];
+            b->m = s->m[i];
+            put_nibbles(b->qs, g, i, 0);
+        } else if (type == AS_Q5_0) {
+            block_q5_0 *b = (block_q5_0 *)dst + i;
+            b->d = s->d[i];
+            put_fifth_bits(b->qh, g, i, 16);
+            put_nibbles(b->qs, g, i, 16);
+        } else if (type == AS_Q5_1) {
+            block_q5_1 *b = (block_q5_1 *)dst + i;
+            b->d = s->d[i];
+            b->m = s->m[i];
+            put_fifth_bits(b->qh, g, i, 0);
+            put_nibbles(b->qs, g, i, 0);
+        } else {
+            block_q8_0 *b = (block_q8_0 *)dst + i;
+            b->d = s->d[i];
+            for (int j = 0; j < 32; j++)
+                b->qs[j] = (int8_t)g->q[j][i];
+        }
+    }
+}
+
 /* n blocks from the groups in g, whose scales are not searched yet. */
 LK_INLINE void quantize_blocks(const b32_type type, void *dst, groups *g, int n) {
     float d[GROUPS], m[GROUPS];
-    uint16_t half_d[GROUPS], half_m[GROUPS] = {0};
-    uint8_t power[GROUPS];
+    b32_scales scales;
     const grid codes = type == AS_Q4_0    ? (grid){-8, 7, NULL}
                        : type == AS_Q4_1  ? (grid){0, 15, NULL}
                        : type == AS_Q5_0  ? (grid){-16, 15, NULL}
@@ -165,45 +205,14 @@ LK_INLINE void quantize_blocks(const b32_type type, void *dst, groups *g, int n)
     if (type == AS_Q5_1)
         search_offsets(d, m, g, codes, cuts_q5_1, COUNT(cuts_q5_1), 0);
     if (type == AS_MXFP4)
-        settle_powers(power, g, codes);
+        settle_powers(scales.power, g, codes);
     else if (type == AS_Q4_1 || type == AS_Q5_1)
-        settle_offsets(half_d, half_m, g, codes, d, m);
+        settle_offsets(scales.d, scales.m, g, codes, d, m);
     else
-        settle_scales(half_d, g, codes, d);
+        settle_scales(scales.d, g, codes, d);
     if (type == AS_IQ4_NL)
         find_places(g, lk_iq4_values);
-    for (int i = 0; i < n; i++) {
-        if (type == AS_Q4_0 || type == AS_IQ4_NL) {
-            block_q4_0 *b = (block_q4_0 *)dst + i; /* and block_iq4_nl */
-            b->d = half_d[i];
-            put_nibbles(b->qs, g, i, type == AS_Q4_0 ? 8 : 0);
-        } else if (type == AS_MXFP4) {
-            block_mxfp4 *b = (block_mxfp4 *)dst + i;
-            b->d = power[i];
-            put_nibbles(b->qs, g, i, 0);
-        } else if (type == AS_Q4_1) {
-            block_q4_1 *b = (block_q4_1 *)dst + i;
-            b->d = half_d[i];
-            b->m = half_m[i];
-            put_nibbles(b->qs, g, i, 0);
-        } else if (type == AS_Q5_0) {
-            block_q5_0 *b = (block_q5_0 *)dst + i;
-            b->d = half_d[i];
-            put_fifth_bits(b->qh, g, i, 16);
-            put_nibbles(b->qs, g, i, 16);
-        } else if (type == AS_Q5_1) {
-            block_q5_1 *b = (block_q5_1 *)dst + i;
-            b->d = half_d[i];
-            b->m = half_m[i];
-            put_fifth_bits(b->qh, g, i, 0);
-            put_nibbles(b->qs, g, i, 0);
-        } else {
-            block_q8_0 *b = (block_q8_0 *)dst + i;
-            b->d = half_d[i];
-            for (int j = 0; j < 32; j++)
-                b->qs[j] = (int8_t)g->q[j][i];
-        }
-    }
+    write_blocks(type, dst, g, &scales, n);
 }
 
 LK_INLINE void quantize_b32(const b32_type type, size_t block_bytes, void *dst, const float *x,

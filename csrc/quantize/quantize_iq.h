@@ -4,10 +4,10 @@
  * weights.
  *
  * With weights w of the squared errors that of a point is a constant and s^2 sum w p^2 - 2 s sum w
- * x p. Neither sum depends on the scale: they are computed once for all points, so a scale that is
- * tried costs three operations a point, and the best point is found among all. For points that are
- * given, the best scale is sum w x p / sum w p^2. Signs are taken off first; where their number has
- * to be even, the weight that it costs least takes the wrong one.
+ * x p, whose two sums do not depend on the scale. So all points are compared at a dozen scales at
+ * once, and what was the best at any of them is all that is looked at from there on. For points
+ * that are given, the best scale is sum w x p / sum w p^2. Signs are taken off first; where their
+ * number has to be even, the weight that it costs least takes the wrong one.
  *
  * Lanes are points: each is computed alone, and of equal ones the first is taken, so all levels
  * give the same bits. Include it after groups.h.
@@ -23,6 +23,8 @@
 #define POINTS_MAX 4096 /* IQ1: each of its points shifted up, and down */
 #define SHIFTED 2048    /* where those shifted down begin */
 #define PARTS_MAX 8     /* points of a sub-block */
+#define TRIED 10        /* scales at which all points are compared */
+#define AT_ONCE 64      /* points whose sums are in the nearest cache */
 
 /* What a type is made of. */
 typedef struct {
@@ -40,21 +42,22 @@ typedef struct {
     _Alignas(64) float at[8][POINTS_MAX]; /* by element */
 } iq_book;
 
-/* Of a part of a sub-block, for every point. */
+/* A point for a part of a sub-block. */
 typedef struct {
-    _Alignas(64) float xp2[POINTS_MAX]; /* 2 sum w x p */
-    _Alignas(64) float pp[POINTS_MAX];  /* sum w p^2 */
-} iq_sums;
+    int point;
+    float xp2, pp; /* 2 sum w x p, sum w p^2 */
+} iq_candidate;
 
+/* Points for all parts of a sub-block, and their sums. */
 typedef struct {
     int point[PARTS_MAX];
-    float xp2, pp; /* sums over the parts */
+    float xp2, pp;
 } iq_choice;
 
 typedef struct {
     iq_book book;
-    iq_sums sums[PARTS_MAX];
-    float x[256], w[256]; /* a super-block, without signs */
+    iq_candidate candidates[16][PARTS_MAX][2][TRIED]; /* of sub-blocks: shifted down are apart */
+    float x[256], w[256];                             /* a super-block, without signs */
     uint8_t signs[32];
     iq_choice chosen[16];
     int k[16];
@@ -111,48 +114,68 @@ static void iq_open(iq_book *book, const iq_kind *kind) {
 
 /* ---- points -------------------------------------------------------------------------------- */
 
-static void iq_sum(iq_sums *sums, const iq_book *book, const float *x, const float *w) {
-    for (int c = 0; c < book->n; c += LANES) {
-        vec xp = v_all(0.0f), pp = v_all(0.0f);
+/* The sums of AT_ONCE points, from c on. */
+LK_INLINE void iq_sum(float xp2[AT_ONCE], float pp[AT_ONCE], const iq_book *book, int c,
+                      const float *x, const float *w) {
+    for (int i = 0; i < AT_ONCE; i += LANES) {
+        vec xp = v_all(0.0f), square = v_all(0.0f);
         for (int j = 0; j < book->dims; j++) {
-            const vec p = v_load(&book->at[j][c]);
+            const vec p = v_load(&book->at[j][c + i]);
             xp = v_add(xp, v_mul(v_all(2.0f * w[j] * x[j]), p));
-            pp = v_add(pp, v_mul(v_mul(v_all(w[j]), p), p));
+            square = v_add(square, v_mul(v_mul(v_all(w[j]), p), p));
         }
-        v_store(&sums->xp2[c], xp);
-        v_store(&sums->pp[c], pp);
+        v_store(xp2 + i, xp);
+        v_store(pp + i, square);
     }
 }
 
-/* The point of [first, end) with the smallest error at a scale s > 0. */
-static int iq_nearest(const iq_sums *sums, int first, int end, float s) {
-    float least[LANES], at[LANES];
-    vec best = v_all(INFINITY), best_at = v_all(0.0f);
-    for (int c = first; c < end; c += LANES) {
-        const vec error = v_sub(v_mul(v_all(s), v_load(&sums->pp[c])), v_load(&sums->xp2[c]));
-        const lane_mask less = v_greater(best, error);
-        best = v_select(less, error, best);
-        best_at = v_select(less, v_all((float)c), best_at);
+/* Point c with its sums, added up as iq_sum does. */
+static iq_candidate iq_candidate_of(const iq_book *book, int c, const float *x, const float *w) {
+    iq_candidate found = {c, 0.0f, 0.0f};
+    for (int j = 0; j < book->dims; j++) {
+        const float p = book->at[j][c];
+        found.xp2 += 2.0f * w[j] * x[j] * p;
+        found.pp += w[j] * p * p;
     }
-    v_store(least, best);
-    v_store(at, best_at);
-    int chosen = (int)at[0];
+    return found;
+}
+
+/* The first of the best points, where lane l has point at[l] + l. */
+LK_INLINE int iq_first_best(const float error[LANES], const float at[LANES]) {
+    int best = 0;
     for (int l = 1; l < LANES; l++)
-        if (least[l] < least[0] || (least[l] == least[0] && (int)at[l] + l < chosen)) {
-            least[0] = least[l];
-            chosen = (int)at[l] + l;
-        }
-    return chosen;
+        if (error[l] < error[best] ||
+            (error[l] == error[best] && (int)at[l] + l < (int)at[best] + best))
+            best = l;
+    return (int)at[best] + best;
 }
 
-static iq_choice iq_choose(const iq_sums *sums, int n_parts, int first, int end, float s) {
-    iq_choice choice = {.xp2 = 0.0f};
-    for (int i = 0; i < n_parts; i++) {
-        const int point = choice.point[i] = iq_nearest(&sums[i], first, end, s);
-        choice.xp2 += sums[i].xp2[point];
-        choice.pp += sums[i].pp[point];
+/* The points of [first, end) with the smallest errors at some scales. */
+static void iq_compare(iq_candidate best[TRIED], const iq_book *book, int first, int end,
+                       const float s[TRIED], const float *x, const float *w) {
+    _Alignas(64) float xp2[AT_ONCE], pp[AT_ONCE];
+    float error[TRIED][LANES], at[TRIED][LANES];
+    for (int t = 0; t < TRIED; t++)
+        for (int l = 0; l < LANES; l++) {
+            error[t][l] = INFINITY;
+            at[t][l] = (float)first;
+        }
+    for (int c = first; c < end; c += AT_ONCE) {
+        iq_sum(xp2, pp, book, c, x, w);
+        for (int t = 0; t < TRIED; t++) {
+            vec least = v_load(error[t]), place = v_load(at[t]);
+            for (int i = 0; i < AT_ONCE; i += LANES) {
+                const vec e = v_sub(v_mul(v_all(s[t]), v_load(pp + i)), v_load(xp2 + i));
+                const lane_mask less = v_greater(least, e);
+                least = v_min(e, least);
+                place = v_select(less, v_all((float)(c + i)), place);
+            }
+            v_store(error[t], least);
+            v_store(at[t], place);
+        }
     }
-    return choice;
+    for (int t = 0; t < TRIED; t++)
+        best[t] = iq_candidate_of(book, iq_first_best(error[t], at[t]), x, w);
 }
 
 /* What a choice errs at a scale, less than the sum of squares. */
@@ -160,50 +183,63 @@ LK_INLINE float iq_error(const iq_choice *c, float s) {
     return s * (s * c->pp - c->xp2);
 }
 
+/* The best candidates of one kind of all parts. */
+static iq_choice iq_choose(const iq_candidate (*parts)[2][TRIED], int n_parts, int down, float s) {
+    iq_choice choice = {.xp2 = 0.0f};
+    for (int i = 0; i < n_parts; i++) {
+        const iq_candidate *c = parts[i][down], *best = c;
+        for (int t = 1; t < TRIED; t++)
+            if (s * c[t].pp - c[t].xp2 < s * best->pp - best->xp2)
+                best = c + t;
+        choice.point[i] = best->point;
+        choice.xp2 += best->xp2;
+        choice.pp += best->pp;
+    }
+    return choice;
+}
+
 /* The best points of a sub-block. IQ1_S shifts all of them up, or all down. */
-static iq_choice iq_points(const iq_room *room, const iq_kind *kind, float s) {
+static iq_choice iq_points(const iq_room *room, const iq_kind *kind, int sub_block, float s) {
     const int n_parts = kind->width / kind->dims;
+    const iq_choice up = iq_choose(room->candidates[sub_block], n_parts, 0, s);
     if (kind->type != LK_IQ_iq1_s)
-        return iq_choose(room->sums, n_parts, 0, kind->n_points, s);
-    const iq_choice up = iq_choose(room->sums, n_parts, 0, SHIFTED, s);
-    const iq_choice down = iq_choose(room->sums, n_parts, SHIFTED, POINTS_MAX, s);
+        return up;
+    const iq_choice down = iq_choose(room->candidates[sub_block], n_parts, 1, s);
     return iq_error(&down, s) < iq_error(&up, s) ? down : up;
 }
 
 /* ---- scales -------------------------------------------------------------------------------- */
 
-static void iq_prepare(iq_room *room, const iq_kind *kind, int sub_block) {
-    const int first = sub_block * kind->width;
-    for (int i = 0; i < kind->width / kind->dims; i++)
-        iq_sum(&room->sums[i], &room->book, room->x + first + i * kind->dims,
-               room->w + first + i * kind->dims);
-}
-
-/* The best points of a sub-block at the best scale, whatever it is. */
-static iq_choice iq_search(const iq_room *room, const iq_kind *kind, int sub_block) {
-    static const float shares[] = {1.0f,  0.92f, 0.84f, 0.76f, 0.68f, 0.6f,
-                                   0.52f, 0.44f, 1.1f,  1.25f, 0.36f};
-    const float *x = room->x + sub_block * kind->width;
-    float size = 0.0f, least = 0.0f;
+/* The candidates of a sub-block, and the best of them at the best scale, whatever it is. */
+static iq_choice iq_search(iq_room *room, const iq_kind *kind, int sub_block) {
+    static const float shares[TRIED] = {0.34f, 0.43f, 0.52f, 0.61f, 0.7f,
+                                        0.79f, 0.89f, 1.0f,  1.2f,  2.5f};
+    const int first = sub_block * kind->width, apart = kind->type == LK_IQ_iq1_s;
+    float size = SMALLEST, least = 0.0f, s[TRIED];
     for (int j = 0; j < kind->width; j++)
-        size = fabsf(x[j]) > size ? fabsf(x[j]) : size;
+        size = fabsf(room->x[first + j]) > size ? fabsf(room->x[first + j]) : size;
+    for (int t = 0; t < TRIED; t++)
+        s[t] = shares[t] * size / room->book.largest;
+    for (int i = 0; i < kind->width / kind->dims; i++) {
+        const float *x = room->x + first + i * kind->dims, *w = room->w + first + i * kind->dims;
+        iq_candidate(*to)[TRIED] = room->candidates[sub_block][i];
+        iq_compare(to[0], &room->book, 0, apart ? SHIFTED : kind->n_points, s, x, w);
+        if (apart)
+            iq_compare(to[1], &room->book, SHIFTED, POINTS_MAX, s, x, w);
+    }
     iq_choice best = {.xp2 = 0.0f};
-    if (size <= SMALLEST)
-        return best;
-    for (int i = 0; i < (int)(sizeof shares / sizeof *shares); i++) {
-        float s = shares[i] * size / room->book.largest;
-        for (int pass = 0; pass < 2; pass++) {
-            const iq_choice choice = iq_points(room, kind, s);
+    for (int t = 0; t < TRIED; t++)
+        for (int pass = 0; pass < 3; pass++) {
+            const iq_choice choice = iq_points(room, kind, sub_block, s[t]);
             if (!(choice.xp2 > 0.0f && choice.pp > 0.0f))
                 break;
             const float error = -0.25f * choice.xp2 * choice.xp2 / choice.pp;
-            if (!(error < least))
-                break; /* no better than what was found from elsewhere */
-            least = error;
-            best = choice;
-            s = 0.5f * choice.xp2 / choice.pp;
+            if (error < least) {
+                least = error;
+                best = choice;
+            }
+            s[t] = 0.5f * choice.xp2 / choice.pp;
         }
-    }
     return best;
 }
 
@@ -242,12 +278,11 @@ static float iq_settle(iq_room *room, const iq_kind *kind, float d, int n) {
     for (int b = 0; b < n; b++) {
         const int middle = iq_odd(kind, iq_best_scale(&room->chosen[b]) / d);
         float least = INFINITY;
-        iq_prepare(room, kind, b);
-        for (int k = middle - 2; k <= middle + 2; k += 2) {
+        for (int k = middle - 4; k <= middle + 4; k += 2) {
             if (k < 1 || k > kind->k_max)
                 continue;
             const float s = d * (float)k;
-            const iq_choice choice = iq_points(room, kind, s);
+            const iq_choice choice = iq_points(room, kind, b, s);
             if (iq_error(&choice, s) < least) {
                 least = iq_error(&choice, s);
                 room->chosen[b] = choice;
@@ -262,15 +297,13 @@ static float iq_settle(iq_room *room, const iq_kind *kind, float d, int n) {
 /* Finds d (a half float), k and points of a super-block. */
 static uint16_t iq_solve(iq_room *room, const iq_kind *kind) {
     const int n = 256 / kind->width;
-    for (int b = 0; b < n; b++) {
-        iq_prepare(room, kind, b);
+    for (int b = 0; b < n; b++)
         room->chosen[b] = iq_search(room, kind, b);
-    }
     float d = iq_first_scale(room, kind, n), least = INFINITY;
     uint16_t best = 0;
     iq_choice chosen[16];
     int k[16];
-    for (int pass = 0; pass < 3; pass++) {
+    for (int pass = 0; pass < 4; pass++) {
         const uint16_t half = to_half(d / kind->unit);
         const float stored = kind->unit * lk_f16_to_f32(half);
         if (!(stored > 0.0f))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import gguf
 import numpy as np
 import pytest
 from encoding import BLOCK_TYPES, decoded, encoded, rmse, tensor_of
+from random_models import random_blocks
 
 from llamacpp import _native
 from llamacpp.errors import FormatError
@@ -17,9 +19,13 @@ from llamacpp.format import GGMLType as T
 BOUNDS = {
     T.Q4_0: 0.09, T.Q4_1: 0.08, T.Q5_0: 0.045, T.Q5_1: 0.04, T.Q8_0: 0.006, T.Q2_K: 0.31,
     T.Q3_K: 0.16, T.Q4_K: 0.075, T.Q5_K: 0.038, T.Q6_K: 0.019, T.IQ4_NL: 0.085, T.IQ4_XS: 0.085,
-    T.MXFP4: 0.12, T.TQ1_0: 0.46, T.TQ2_0: 0.46,
+    T.MXFP4: 0.12, T.TQ1_0: 0.46, T.TQ2_0: 0.46, T.IQ3_S: 0.14, T.IQ3_XXS: 0.19, T.IQ2_S: 0.25,
+    T.IQ2_XS: 0.3, T.IQ2_XXS: 0.345, T.IQ1_M: 0.435, T.IQ1_S: 0.47,
 }  # fmt: skip
+LATTICES = (T.IQ3_S, T.IQ3_XXS, T.IQ2_S, T.IQ2_XS, T.IQ2_XXS, T.IQ1_M, T.IQ1_S)
 STEP = 0.2  # from 5 to the values of MXFP4 next to it
+# How far equal values are missed: not all lattices have points of equal elements.
+EQUAL = {T.MXFP4: STEP, T.IQ3_S: 0.25, T.IQ3_XXS: 0.33, T.IQ2_XXS: 0.72}
 each_type = pytest.mark.parametrize("kind", BLOCK_TYPES, ids=lambda t: t.name)
 
 
@@ -69,7 +75,7 @@ def test_special_rows(kind: T) -> None:
     for value in (1.0, -0.75, 60000.0, -60000.0):
         x = np.full((2, 512), value, np.float32)
         error = abs(decoded(encoded(x, kind), kind) - value).max()
-        assert error <= (STEP if kind == T.MXFP4 else 0.01) * abs(value), value
+        assert error <= EQUAL.get(kind, 0.01) * abs(value), value
 
 
 @each_type
@@ -80,7 +86,16 @@ def test_a_spike_among_small_values_keeps_its_size(kind: T) -> None:
     assert abs(got[0, 100] - 5.0) <= (STEP if kind == T.MXFP4 else 0.05) * 5.0
 
 
-@each_type
+@pytest.mark.parametrize("kind", LATTICES, ids=lambda t: t.name)
+def test_points_of_a_lattice_are_found_again(kind: T) -> None:
+    blocks = random_blocks(np.random.default_rng(3), gguf.GGMLQuantizationType(kind), 4, 512, 1.0)
+    x = decoded(blocks, kind).astype(np.float32)
+    assert rmse(x, encoded(x, kind), kind) <= 0.05  # of values of unit size
+
+
+@pytest.mark.parametrize(
+    "kind", [k for k in BLOCK_TYPES if k not in LATTICES], ids=lambda t: t.name
+)
 def test_values_on_a_grid_come_back_as_they_were(kind: T) -> None:
     rng = np.random.default_rng(2)
     if kind in (T.IQ4_NL, T.IQ4_XS):
