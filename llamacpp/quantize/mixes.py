@@ -15,7 +15,7 @@ from llamacpp.format import GGMLType, Metadata
 from llamacpp.format.gguf import TensorInfo
 from llamacpp.format.types import FILE_TYPES
 
-__all__ = ["FILE_TYPE_NUMBERS", "MIXES", "Chooser", "is_quantizable"]
+__all__ = ["FILE_TYPE_NUMBERS", "MIXES", "SMALLEST", "Chooser", "is_quantizable"]
 
 T = GGMLType
 MIXES: dict[str, GGMLType] = {
@@ -35,7 +35,8 @@ FILE_TYPE_NUMBERS = {name: number for number, name in FILE_TYPES.items()}
 """`general.file_type` of a mix."""
 
 FLOATS = (T.F32, T.F16, T.BF16)
-SMALLEST = ("IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S")  # have rules of their own
+SMALLEST = ("IQ2_M", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S")
+"""Mixes of two bits and less, which need an importance matrix to be of use."""
 # Where rows are no multiple of a type's block: the type of 32-wide blocks of as many bits.
 _FALLBACK = {
     T.Q2_K: T.Q4_0, T.Q3_K: T.Q4_0, T.Q4_K: T.Q5_0, T.Q5_K: T.Q5_1, T.Q6_K: T.Q8_0,

@@ -54,6 +54,13 @@ def test_a_dry_run_shows_every_tensor_and_writes_nothing(here, source, tmp_path)
         assert sum(t.nbytes for t in file.tensors.values()) == pytest.approx(size, abs=5e4)
 
 
+def test_two_bits_without_an_importance_matrix_get_a_warning(here, source, tmp_path) -> None:
+    for mix, warned in (("IQ2_XXS", True), ("IQ3_XXS", False)):
+        done = here("quantize", source, tmp_path / f"{mix}.gguf", mix)
+        assert done.returncode == 0
+        assert (b"without --imatrix" in done.stderr) == warned
+
+
 def test_an_importance_matrix_is_measured_and_used(here, source, text, tmp_path) -> None:
     matrix, new = tmp_path / "i.gguf", tmp_path / "new.gguf"
     done = here("imatrix", "-m", source, "-f", text, "-o", matrix, "-c", "64")
