@@ -17,7 +17,7 @@ def load_class(spec: str) -> type[Worker]:
     """Import an adapter by `FILE:CLASS`.
 
     Raises:
-        MissingEngineError: there is no such file, or no such class in it.
+        MissingEngineError: there is no such file, no such class in it, or a part of it is missing.
     """
     path, _, name = spec.rpartition(":")
     found = importlib.util.spec_from_file_location("bench_adapter", path)
@@ -31,6 +31,9 @@ def load_class(spec: str) -> type[Worker]:
     adapter = getattr(module, name, None)
     if not (isinstance(adapter, type) and issubclass(adapter, Worker)):
         raise MissingEngineError(f"{path} has no subclass of Worker named {name!r}")
+    if adapter.__abstractmethods__:
+        missing = ", ".join(sorted(adapter.__abstractmethods__))
+        raise MissingEngineError(f"{path}: {name} does not implement {missing}")
     return adapter
 
 

@@ -24,6 +24,7 @@ import random
 import sys
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
@@ -38,8 +39,8 @@ class RefusedError(Exception):
     """The engine does not run what it was asked to: this file, this option, this request."""
 
 
-class Worker:
-    """One engine. An adapter sets `n_vocab` in `load` and implements the methods that raise.
+class Worker(ABC):
+    """One engine. An adapter sets `n_vocab` in `load` and implements what is abstract.
 
     Sequences are numbered from 0. Positions are those of the cache: tokens are appended, in order,
     until `rewind` forgets some. Each call returns when its logits can be read.
@@ -48,14 +49,15 @@ class Worker:
     n_vocab = 0  # tokens, from `load` on
     n_ctx: Any = None  # positions that a sequence will hold, before `load`, if that is known
 
+    @abstractmethod
     def about(self) -> Answer:
         """Tell `name`, `version` and `build` (what it was compiled for, in words)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def load(self, path: str, n_threads: int) -> None:
         """Open a model file, in place of the one before."""
-        raise NotImplementedError
 
+    @abstractmethod
     def start(self, n_ctx: int, n_seq: int, cache_type: str) -> None:
         """Make an empty context, in place of the one before.
 
@@ -64,19 +66,18 @@ class Worker:
             n_seq: sequences.
             cache_type: "f16", "f32" or "q8_0" keys and values.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def prompt(self, tokens: list[int], pos: int, seq: int) -> None:
         """Append tokens to one sequence, from position `pos` on; logits of the last one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def step(self, tokens: list[int], pos: int) -> None:
         """Append one token to each of the first sequences, all at `pos`; logits of each."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rewind(self, n: int, n_seq: int) -> None:
         """Forget all but the first `n` positions of the first `n_seq` sequences."""
-        raise NotImplementedError
 
     def limits(self) -> Answer:
         """Probe what this machine allows, with the threads of `load`."""

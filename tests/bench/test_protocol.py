@@ -250,10 +250,11 @@ def test_the_example_of_the_readme_is_an_adapter(monkeypatch) -> None:
 TALKER = """
 import os, subprocess
 from bench.engines.protocol import Worker
+from tests.bench.adapters import Quick
 
 print("imported")
 
-class Talker(Worker):
+class Talker(Quick):
     def about(self):
         print("from Python", flush=True)
         os.write(1, b"from C\\n")
@@ -265,6 +266,12 @@ def input_left():
 
 class Nothing:
     pass
+
+class Half(Worker):
+    def about(self): ...
+    def load(self, path, n_threads): ...
+    def start(self, n_ctx, n_seq, cache_type): ...
+    def step(self, tokens, pos): ...
 """
 
 
@@ -297,6 +304,7 @@ def test_only_answers_reach_standard_output(talker: Path) -> None:
     ("spec", "message"),
     [
         ("{}:Nothing", "has no subclass of Worker named 'Nothing'"),
+        ("{}:Half", "Half does not implement prompt, rewind"),
         ("{}:Nobody", "has no subclass of Worker named 'Nobody'"),
         ("/nowhere/x.py:Talker", "/nowhere/x.py: No such file or directory"),
         ("{}", ": no Python file"),

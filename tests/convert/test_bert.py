@@ -141,8 +141,8 @@ def test_old_names_mean_the_same(folder: Path) -> None:
     old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
     renamed = {}
     for name, tensor in tensors.items():
-        for now, then in old.items():
-            name = name.replace(now, then)
+        for today, before in old.items():
+            name = name.replace(today, before)
         renamed[f"bert.{name}"] = tensor
     renamed["bert.embeddings.position_ids"] = torch.arange(64)[None]
     renamed["cls.seq_relationship.weight"] = torch.zeros(2, 48)
