@@ -106,7 +106,7 @@ static layout lay_out(const lk_experts *op, int n_tokens, int n_threads) {
     size_t at = 0;
     l.ends = lk_reserve(&at, op->n_expert * sizeof(int32_t));
     l.tokens = lk_reserve(&at, n_pairs * sizeof(int32_t));
-    l.weights = lk_reserve(&at, n_pairs * 2 * sizeof(float));
+    l.weights = lk_reserve(&at, 2 * sizeof(float) * n_pairs);
     l.chosen = lk_reserve(&at, n_pairs * sizeof(int32_t));
     l.groups = lk_reserve(&at, n_groups * sizeof(group));
     l.group_of = lk_reserve(&at, n_pairs * sizeof(int32_t));
@@ -256,28 +256,28 @@ static void clear_panels(void *arg, int thread, int n_threads) {
         }
 }
 
+/* Copies of the inputs of gate and up, or of down, by pair. */
+static void prepare_pairs(run_state *s, lk_split *pairs, int is_down, int thread) {
+    char *copies = copies_of(s, thread);
+    int64_t begin, end;
+    while (lk_split_take(pairs, thread, &begin, &end))
+        for (int64_t i = begin; i < end; i++) {
+            const group *g = &s->groups[s->group_of[i]];
+            lk_linear_prepare(is_down ? &g->down_call : &g->up_call,
+                              copies + (is_down ? g->down_at : g->up_at), (int)i - g->first);
+        }
+}
+
 static void prepare_inputs(void *arg, int thread, int n_threads) {
     (void)n_threads;
     run_state *s = arg;
-    char *copies = copies_of(s, thread);
-    int64_t begin, end;
-    while (lk_split_take(&s->inputs_left, thread, &begin, &end))
-        for (int64_t i = begin; i < end; i++) {
-            const group *g = &s->groups[s->group_of[i]];
-            lk_linear_prepare(&g->up_call, copies + g->up_at, (int)i - g->first);
-        }
+    prepare_pairs(s, &s->inputs_left, 0, thread);
 }
 
 static void prepare_hidden(void *arg, int thread, int n_threads) {
     (void)n_threads;
     run_state *s = arg;
-    char *copies = copies_of(s, thread);
-    int64_t begin, end;
-    while (lk_split_take(&s->hidden_left, thread, &begin, &end))
-        for (int64_t i = begin; i < end; i++) {
-            const group *g = &s->groups[s->group_of[i]];
-            lk_linear_prepare(&g->down_call, copies + g->down_at, (int)i - g->first);
-        }
+    prepare_pairs(s, &s->hidden_left, 1, thread);
 }
 
 static const group *group_with(const run_state *s, int64_t piece) {

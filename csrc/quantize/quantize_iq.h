@@ -23,7 +23,7 @@
 #define POINTS_MAX 4096 /* IQ1: each of its points shifted up, and down */
 #define SHIFTED 2048    /* where those shifted down begin */
 #define PARTS_MAX 8     /* points of a sub-block */
-#define TRIED 10        /* scales at which all points are compared */
+#define TRIED 11        /* scales at which all points are compared */
 #define AT_ONCE 64      /* points whose sums are in the nearest cache */
 
 /* What a type is made of. */
@@ -38,7 +38,7 @@ typedef struct {
 
 typedef struct {
     int n, dims;
-    float largest;
+    float largest, smallest;              /* elements above zero */
     _Alignas(64) float at[8][POINTS_MAX]; /* by element */
 } iq_book;
 
@@ -104,11 +104,14 @@ static void iq_open(iq_book *book, const iq_kind *kind) {
     book->n = kind->n_points;
     book->dims = kind->dims;
     book->largest = 0.0f;
+    book->smallest = INFINITY;
     for (int j = 0; j < book->dims; j++)
         for (int i = 0; i < book->n; i++) {
-            book->at[j][i] = iq_element(kind, i, j);
-            if (book->at[j][i] > book->largest)
-                book->largest = book->at[j][i];
+            const float p = book->at[j][i] = iq_element(kind, i, j);
+            if (p > book->largest)
+                book->largest = p;
+            if (p > 0.0f && p < book->smallest)
+                book->smallest = p;
         }
 }
 
@@ -212,14 +215,15 @@ static iq_choice iq_points(const iq_room *room, const iq_kind *kind, int sub_blo
 
 /* The candidates of a sub-block, and the best of them at the best scale, whatever it is. */
 static iq_choice iq_search(iq_room *room, const iq_kind *kind, int sub_block) {
-    static const float shares[TRIED] = {0.34f, 0.43f, 0.52f, 0.61f, 0.7f,
-                                        0.79f, 0.89f, 1.0f,  1.2f,  2.5f};
+    static const float shares[TRIED - 1] = {0.34f, 0.43f, 0.52f, 0.61f, 0.7f,
+                                            0.79f, 0.89f, 1.0f,  1.2f,  2.5f};
     const int first = sub_block * kind->width, apart = kind->type == LK_IQ_iq1_s;
     float size = SMALLEST, least = 0.0f, s[TRIED];
     for (int j = 0; j < kind->width; j++)
         size = fabsf(room->x[first + j]) > size ? fabsf(room->x[first + j]) : size;
-    for (int t = 0; t < TRIED; t++)
+    for (int t = 0; t < TRIED - 1; t++)
         s[t] = shares[t] * size / room->book.largest;
+    s[TRIED - 1] = size / room->book.smallest; /* weights of equal size */
     for (int i = 0; i < kind->width / kind->dims; i++) {
         const float *x = room->x + first + i * kind->dims, *w = room->w + first + i * kind->dims;
         iq_candidate(*to)[TRIED] = room->candidates[sub_block][i];

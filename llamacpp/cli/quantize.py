@@ -26,10 +26,10 @@ Q4_K_M, Q4_K_S     4.8, 4.6: the usual choice
 IQ4_NL, IQ4_XS     4.5, 4.3: values at uneven distances
 Q3_K_L, _M, _S     4.3, 3.9, 3.5: noticeable
 Q2_K               3.0: a lot
-IQ3_M, _S, _XS, _XXS     3.7, 3.4, 3.3, 3.1: points of lattices, best with --imatrix
-IQ2_M, _S, _XS, _XXS     2.7, 2.5, 2.3, 2.1: with --imatrix only, and a lot
-IQ1_M, IQ1_S       1.8, 1.6: what is left of a large model
-TQ2_0, TQ1_0       2.1, 1.7: for models that were trained with weights of -1, 0 and 1
+IQ3_M, _S, _XS, _XXS     3.7, 3.5, 3.3, 3.2: points of lattices, best with --imatrix
+IQ2_M, _S, _XS, _XXS     2.8, 2.6, 2.4, 2.2: with --imatrix only, and a lot
+IQ1_M, IQ1_S       2.0, 1.8: what is left of a large model
+TQ2_0, TQ1_0       2.2, 1.8: for models that were trained with weights of -1, 0 and 1
 MXFP4_MOE          experts in 4.25 bits, as gpt-oss has them; all else in Q8_0
 Q4_0, Q4_1, Q5_0, Q5_1   4.5, 5, 5.5, 6: the older types, without super-blocks
 F32, F16, BF16     floats"""
@@ -44,7 +44,7 @@ Which matrix gets how many bits follows the rules of llama.cpp for types of thes
 are no multiple of 256 get a type of 32-wide blocks. Norms and other small tensors stay as they are.
 
 With an importance matrix, errors count by the inputs they are multiplied with: best below 5 bits.
-IQ types below 4 bits take much longer: a core does some millions of weights a second.
+IQ types below 4 bits take much longer: a core does one to five million weights a second.
 
 OUT appears when it is complete; after Ctrl-C or an error nothing is left of it.
 """

@@ -196,9 +196,9 @@ class Workspace:
             [sum(tensor in passing for tensor in tensors) for tensors in block.tensors]
             for block in self.blocks
         ]
-        apart = {tensor for experts in mixtures(network) for tensor in experts.chosen}
+        apart = passing | {tensor for experts in mixtures(network) for tensor in experts.chosen}
         self._kept = [  # and those that have to be brought into memory once
-            [[t for t in tensors if t not in passing | apart] for tensors in block.tensors]
+            [[t for t in tensors if t not in apart] for tensors in block.tensors]
             for block in self.blocks
         ]
 

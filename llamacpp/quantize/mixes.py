@@ -71,10 +71,13 @@ class _Place:
         return self.i < self.n // 8
 
     @property
+    def is_late(self) -> bool:
+        return self.i >= 7 * self.n // 8
+
+    @property
     def has_more_bits(self) -> bool:
         """In half of the layers: the first and the last eighth, and every third between."""
-        i, n = self.i, self.n
-        return self.is_early or i >= 7 * n // 8 or (i - n // 8) % 3 == 2
+        return self.is_early or self.is_late or (self.i - self.n // 8) % 3 == 2
 
 
 class Chooser:
@@ -184,13 +187,13 @@ class Chooser:
             more = {"Q3_K_M": T.Q4_K, "Q3_K_L": T.Q4_K, "Q4_K_M": T.Q5_K, "Q5_K_M": T.Q6_K}
             return (more | {"IQ3_M": T.Q4_K}).get(self.mix, wanted)
         if ("ffn_gate" in name or "ffn_up" in name) and self.mix == "IQ3_XS":
-            i, n = self._gate_place(name)
-            return T.IQ3_XXS if n // 8 <= i < 7 * n // 8 else wanted
+            place = self._layer_place(name)
+            return wanted if place.is_early or place.is_late else T.IQ3_XXS
         return wanted
 
-    def _gate_place(self, name: str) -> tuple[int, int]:
+    def _layer_place(self, name: str) -> _Place:
         layer = _LAYER.match(name)
-        return (int(layer[1]) if layer else 0), self.n_layer
+        return _Place(int(layer[1]) if layer else 0, self.n_layer)
 
     def _of_values(self, wanted: GGMLType, place: _Place) -> GGMLType:
         """The smallest matrices of attention, where heads share them, with the most effect."""
@@ -214,9 +217,8 @@ class Chooser:
         return T.Q5_K if self.is_70b and wanted in (T.Q3_K, T.Q4_K) else wanted
 
     def _down_place(self, name: str) -> _Place:
-        layer = _LAYER.match(name)
-        if self.n_expert > 1 and layer:
-            return _Place(int(layer[1]), self.n_layer)
+        if self.n_expert > 1:
+            return self._layer_place(name)
         return _Place(self._downs.get(name, 0), self.n_layer)
 
     def _of_down(self, wanted: GGMLType, place: _Place) -> GGMLType:
